@@ -1,0 +1,229 @@
+//! Rows and batches as plain data.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::ServiceError;
+use crate::model::Message;
+
+/// One row of the data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// The position in the data, from 0. Stays the same over the run.
+    pub id: u64,
+    /// The conversation before the completion. Never empty; ends with the message to be answered.
+    pub messages: Vec<Message>,
+    /// The gold completion, if there is one.
+    pub completion: Option<String>,
+    /// All columns of the row, as in the data.
+    pub columns: Map<String, Value>,
+}
+
+impl Example {
+    /// The text of the last message.
+    pub fn prompt(&self) -> &str {
+        self.messages.last().map_or("", |message| &message.content)
+    }
+
+    /// A column as text: strings as they are, other values as JSON, none where there is no such column or it is null.
+    pub fn column(&self, name: &str) -> Option<String> {
+        match self.columns.get(name)? {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+}
+
+/// The names of all columns of these rows, in the order in which they first appear.
+pub fn column_names<'a>(rows: impl Iterator<Item = &'a Example>) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for row in rows {
+        for name in row.columns.keys() {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    names
+}
+
+/// Some rows of the pool.
+#[derive(Debug, Clone, Default)]
+pub struct Examples {
+    /// The rows.
+    pub rows: Vec<Arc<Example>>,
+    /// Which round of curating this is, from 0.
+    pub round: u32,
+}
+
+/// A row that the trainer trains on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingRow {
+    /// The example that the row came from; its prompt and columns.
+    pub example: Arc<Example>,
+    /// What is trained on.
+    pub target: Target,
+    /// `gold`, `self`, `paraphrase`, `synthetic`, or the plugin's own word.
+    pub provenance: String,
+    /// Named numbers that the curating plugin noted.
+    pub notes: Vec<(String, f64)>,
+}
+
+/// What a row is trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    /// One completion.
+    Completion(String),
+    /// Two completions, the first better than the second.
+    Preference {
+        /// The better one.
+        chosen: String,
+        /// The worse one.
+        rejected: String,
+    },
+}
+
+/// One answer to be judged.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// The example that is answered.
+    pub example: Arc<Example>,
+    /// The answer.
+    pub answer: String,
+    /// A second answer to compare with.
+    pub rival: Option<String>,
+}
+
+/// Answers to be judged.
+#[derive(Debug, Clone, Default)]
+pub struct Cases {
+    /// The cases.
+    pub cases: Vec<Case>,
+}
+
+/// What a judge says of one case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Right, or better than its rival.
+    Right,
+    /// Wrong, or worse than its rival.
+    Wrong,
+    /// Partly right, 0.0 to 1.0.
+    Partly(f32),
+    /// The judge cannot tell. Never counted as right.
+    Undecided(String),
+}
+
+impl Verdict {
+    /// How right the answer is, 0.0 to 1.0; undecided counts 0.0.
+    pub fn score(&self) -> f32 {
+        match self {
+            Self::Right => 1.0,
+            Self::Partly(score) => *score,
+            Self::Wrong | Self::Undecided(_) => 0.0,
+        }
+    }
+}
+
+/// Per-token numbers that the host computes only when they are asked for.
+pub trait TokenLogprobs: Send + Sync {
+    /// Log-probabilities, flat in the order of the rows, under `policy`, `old` or `reference`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such model in this run.
+    fn token_logprobs(&self, under: &str) -> Result<Vec<f32>, ServiceError>;
+}
+
+/// One sampled completion.
+#[derive(Debug, Clone)]
+pub struct Rollout {
+    /// The example that is answered.
+    pub example: Arc<Example>,
+    /// The group: rollouts of one prompt share it; contiguous from 0.
+    pub group: u32,
+    /// The text, without special tokens.
+    pub completion: String,
+    /// The sampled tokens.
+    pub tokens: Vec<u32>,
+    /// Whether it ended by itself.
+    pub is_finished: bool,
+}
+
+/// Completions sampled in one step.
+#[derive(Clone)]
+pub struct Rollouts {
+    /// The rollouts.
+    pub rollouts: Vec<Rollout>,
+    /// Their log-probabilities, on demand.
+    pub logprobs: Arc<dyn TokenLogprobs>,
+    /// The optimiser step, from 0.
+    pub step: u32,
+}
+
+/// Advantages of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Advantages {
+    /// One per rollout.
+    PerRollout(Vec<f32>),
+    /// One per sampled token, flat.
+    PerToken(Vec<f32>),
+}
+
+/// One row of a micro-batch, without padding.
+#[derive(Debug, Clone)]
+pub struct TokenRow {
+    /// The example behind the row.
+    pub example: Arc<Example>,
+    /// All tokens, prompt and completion.
+    pub tokens: Vec<u32>,
+    /// Whether each token is trained on; the first never is.
+    pub mask: Vec<bool>,
+    /// The text of each token.
+    pub texts: Vec<String>,
+}
+
+/// A micro-batch as text and numbers.
+#[derive(Clone)]
+pub struct TokenBatch {
+    /// The rows.
+    pub rows: Vec<TokenRow>,
+    /// Their log-probabilities, on demand.
+    pub logprobs: Arc<dyn TokenLogprobs>,
+    /// The optimiser step, from 0.
+    pub step: u32,
+}
+
+impl TokenBatch {
+    /// The number of tokens over all rows.
+    pub fn tokens(&self) -> usize {
+        self.rows.iter().map(|row| row.tokens.len()).sum()
+    }
+}
+
+/// One answered row of an evaluation set.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The example.
+    pub example: Arc<Example>,
+    /// The model's answer.
+    pub answer: String,
+    /// Whether it ended by itself.
+    pub is_finished: bool,
+}
+
+/// The model's answers to an evaluation set.
+#[derive(Debug, Clone, Default)]
+pub struct Evaluation {
+    /// The set's name in the recipe.
+    pub name: String,
+    /// The answered rows.
+    pub rows: Vec<Answered>,
+    /// Numbers per row that the host computed, by the names that the WIT lists.
+    pub statistics: Vec<(String, Vec<f64>)>,
+}

@@ -1,0 +1,416 @@
+//! The plan: a recipe with every choice made and checked. What runs, and what the run folder records.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::digest;
+use crate::recipe::{Eval, Lora, Plugin, Recipe, RecipeError, Schedule, line_of};
+use crate::stage::Stage;
+
+/// A resolved recipe. Digests and settings of plugins are filled in by whoever opens the files; until then they are empty or as written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    /// The version of this format.
+    pub format: u32,
+    /// The seed of the run.
+    pub seed: u64,
+    /// The run folder.
+    pub output: PathBuf,
+    /// The model.
+    pub model: ModelPlan,
+    /// The data.
+    pub data: DataPlan,
+    /// The plugins, sorted by name.
+    pub plugins: Vec<PluginPlan>,
+    /// Which plugin takes which stage, in the order of the data flow. Stages that are not listed are the host's built-ins.
+    pub stages: Vec<StagePlan>,
+    /// How to generate.
+    pub generate: GeneratePlan,
+    /// The loop.
+    pub train: TrainPlan,
+    /// When to measure.
+    pub measure: MeasurePlan,
+}
+
+/// The model and what of it is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ModelPlan {
+    /// The folder.
+    pub path: PathBuf,
+    /// The digest of its files.
+    pub digest: String,
+    /// The adapter; none trains all parameters.
+    pub lora: Option<Lora>,
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+}
+
+/// The data and how its columns are read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DataPlan {
+    /// What is trained on.
+    pub train: FilePlan,
+    /// What is evaluated on, sorted by name.
+    pub eval: Vec<FilePlan>,
+    /// The prompt's column.
+    pub prompt: String,
+    /// The completion's column.
+    pub completion: String,
+    /// The chat's column.
+    pub messages: String,
+    /// A system message put before every prompt.
+    pub system: Option<String>,
+}
+
+/// A data file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilePlan {
+    /// `train`, or the evaluation set's name.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The digest of the file.
+    pub digest: String,
+    /// Read the first so many rows only.
+    pub limit: Option<usize>,
+}
+
+/// A plugin and what it may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PluginPlan {
+    /// The name in the recipe.
+    pub name: String,
+    /// The component.
+    pub path: PathBuf,
+    /// The digest of the component.
+    pub digest: String,
+    /// What it may use, sorted.
+    pub grants: Vec<String>,
+}
+
+/// A plugin in a stage.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StagePlan {
+    /// The stage.
+    pub stage: Stage,
+    /// The plugin's name.
+    pub plugin: String,
+    /// Its settings, with the schema's defaults filled in.
+    pub settings: Map<String, Value>,
+    /// The factor of a reward in the sum; 1 elsewhere.
+    pub weight: f64,
+}
+
+/// How to generate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GeneratePlan {
+    /// The longest completion in tokens.
+    pub max_tokens: u32,
+    /// Sequences generated at once. Does not change results.
+    pub batch: u32,
+    /// Rows per curate call.
+    pub chunk: usize,
+}
+
+/// The loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TrainPlan {
+    /// Optimiser steps; 0 means one pass over the training set, which is known only after curating.
+    pub steps: u32,
+    /// Rows per optimiser step.
+    pub batch: u32,
+    /// Rows per forward pass.
+    pub micro_batch: u32,
+    /// The peak learning rate.
+    pub learning_rate: f64,
+    /// How it falls.
+    pub schedule: Schedule,
+    /// Steps of warm-up.
+    pub warmup: u32,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// `AdamW`'s betas.
+    pub betas: [f64; 2],
+    /// `AdamW`'s epsilon.
+    pub epsilon: f64,
+    /// The norm that gradients are clipped to; 0 is off.
+    pub clip: f64,
+    /// The longest row in tokens; 0 is the model's limit, at most 2048.
+    pub max_length: u32,
+    /// Whether rows that are too long are cut.
+    pub truncate: bool,
+    /// A checkpoint every so many steps; 0 is only at the end.
+    pub checkpoint_every: u32,
+    /// A digest of the parameters every so many steps.
+    pub digest_every: u32,
+}
+
+/// When and what to measure beside the plugin's own metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MeasurePlan {
+    /// Also every so many steps; 0 is only before and after.
+    pub every: u32,
+    /// Whether the KL divergence from the base model is computed.
+    pub kl: bool,
+}
+
+impl Plan {
+    /// Makes every choice that needs no file: defaults, ranges, names. Paths are taken relative to `base`.
+    ///
+    /// `text` is the recipe's text, for line numbers.
+    ///
+    /// # Errors
+    ///
+    /// Fails with line, key and hint on values out of range and on stages whose plugin is not in `[plugins]`.
+    pub fn resolve(recipe: &Recipe, text: &str, base: &Path) -> Result<Self, RecipeError> {
+        let plan = Self {
+            format: 1,
+            seed: recipe.seed,
+            output: base.join(&recipe.output),
+            model: model(recipe, base),
+            data: data(recipe, base),
+            plugins: recipe.plugins.iter().map(|(name, plugin)| plugin_plan(name, plugin, base)).collect(),
+            stages: stages(recipe),
+            generate: GeneratePlan {
+                max_tokens: recipe.generate.max_tokens.unwrap_or(128),
+                batch: recipe.generate.batch.unwrap_or(16),
+                chunk: recipe.curate.as_ref().and_then(|curate| curate.chunk).unwrap_or(32),
+            },
+            train: train(recipe),
+            measure: MeasurePlan {
+                every: recipe.measure.as_ref().and_then(|measure| measure.every).unwrap_or(0),
+                kl: recipe.measure.as_ref().is_some_and(|measure| measure.kl.unwrap_or(true)),
+            },
+        };
+        plan.check(text)?;
+        Ok(plan)
+    }
+
+    /// The plugin that takes a stage; the first, for stages with several.
+    pub fn stage(&self, stage: Stage) -> Option<&StagePlan> {
+        self.stages.iter().find(|plan| plan.stage == stage)
+    }
+
+    /// A plugin by its name.
+    pub fn plugin(&self, name: &str) -> Option<&PluginPlan> {
+        self.plugins.iter().find(|plugin| plugin.name == name)
+    }
+
+    /// The digest of everything that decides the result: the plan without the places of files and folders.
+    pub fn digest(&self) -> String {
+        let mut bare = self.clone();
+        bare.output = PathBuf::new();
+        bare.model.path = PathBuf::new();
+        bare.data.train.path = PathBuf::new();
+        bare.data.eval.iter_mut().for_each(|file| file.path = PathBuf::new());
+        bare.plugins.iter_mut().for_each(|plugin| plugin.path = PathBuf::new());
+        let text = serde_json::to_string(&bare).expect("a plan has only text keys and plain values");
+        digest::of(text.as_bytes())
+    }
+
+    fn check(&self, text: &str) -> Result<(), RecipeError> {
+        let train = &self.train;
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let share = |value: f64| (0.0..1.0).contains(&value);
+        let at_least_0 = |value: f64| value.is_finite() && value >= 0.0;
+        let rules: [(bool, &str, &str); 13] = [
+            (train.batch >= 1, "train.batch", "must be at least 1"),
+            (
+                train.micro_batch >= 1 && train.batch.is_multiple_of(train.micro_batch.max(1)),
+                "train.micro-batch",
+                "must divide `batch`",
+            ),
+            (positive(train.learning_rate), "train.learning-rate", "must be greater than 0"),
+            (at_least_0(train.weight_decay), "train.weight-decay", "must be at least 0"),
+            (train.betas.into_iter().all(share), "train.betas", "must both be at least 0 and less than 1"),
+            (positive(train.epsilon), "train.epsilon", "must be greater than 0"),
+            (at_least_0(train.clip), "train.clip", "must be at least 0"),
+            (train.digest_every >= 1, "train.digest-every", "must be at least 1"),
+            (self.generate.max_tokens >= 1, "generate.max-tokens", "must be at least 1"),
+            (self.generate.batch >= 1, "generate.batch", "must be at least 1"),
+            (self.generate.chunk >= 1, "curate.chunk", "must be at least 1"),
+            (
+                self.model.lora.as_ref().is_none_or(|lora| lora.rank >= 1 && positive(lora.alpha)),
+                "model.adapter",
+                "must have a rank of at least 1 and an alpha greater than 0",
+            ),
+            (
+                self.model.lora.as_ref().is_none_or(|lora| !lora.targets.is_empty()),
+                "model.adapter",
+                "has no target layers",
+            ),
+        ];
+        if let Some((_, field, what)) = rules.into_iter().find(|(holds, _, _)| !holds) {
+            return Err(fault(text, field, what, None));
+        }
+        for stage in &self.stages {
+            if self.plugin(&stage.plugin).is_none() {
+                let known: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+                let what = format!("there is no plugin `{}` in `[plugins]`", stage.plugin);
+                let hint = format!(
+                    "add `{} = \"path/to/{}.wasm\"` to `[plugins]`; there: {known:?}",
+                    stage.plugin, stage.plugin
+                );
+                return Err(fault(text, &format!("{}.plugin", stage.stage), &what, Some(hint)));
+            }
+            if !stage.weight.is_finite() {
+                return Err(fault(text, "reward", "has a weight that is not finite", None));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A fault at a key, with its line.
+fn fault(text: &str, field: &str, what: &str, hint: Option<String>) -> RecipeError {
+    RecipeError { line: line_of(text, field), field: field.into(), what: what.into(), hint }
+}
+
+fn model(recipe: &Recipe, base: &Path) -> ModelPlan {
+    ModelPlan {
+        path: base.join(&recipe.model.path),
+        digest: String::new(),
+        lora: recipe.model.adapter.as_ref().map(|adapter| adapter.lora.clone()),
+        device: recipe.model.device.clone().unwrap_or_else(|| "cpu".into()),
+    }
+}
+
+fn data(recipe: &Recipe, base: &Path) -> DataPlan {
+    let data = &recipe.data;
+    let file = |name: &str, path: &Path, limit| FilePlan {
+        name: name.into(),
+        path: base.join(path),
+        digest: String::new(),
+        limit,
+    };
+    let eval = match &data.eval {
+        None => Vec::new(),
+        Some(Eval::One(path)) => vec![file("eval", path, data.eval_limit)],
+        Some(Eval::Named(sets)) => sets.iter().map(|(name, path)| file(name, path, data.eval_limit)).collect(),
+    };
+    DataPlan {
+        train: file("train", &data.train, data.limit),
+        eval,
+        prompt: data.prompt.clone().unwrap_or_else(|| "prompt".into()),
+        completion: data.completion.clone().unwrap_or_else(|| "completion".into()),
+        messages: data.messages.clone().unwrap_or_else(|| "messages".into()),
+        system: data.system.clone(),
+    }
+}
+
+fn plugin_plan(name: &str, plugin: &Plugin, base: &Path) -> PluginPlan {
+    let (path, mut grants) = match plugin {
+        Plugin::Path(path) => (path, Vec::new()),
+        Plugin::Granted(granted) => (&granted.path, granted.grants.clone()),
+    };
+    grants.sort();
+    grants.dedup();
+    PluginPlan { name: name.into(), path: base.join(path), digest: String::new(), grants }
+}
+
+fn stages(recipe: &Recipe) -> Vec<StagePlan> {
+    let plan = |stage, plugin: &String, settings: &Map<String, Value>, weight| StagePlan {
+        stage,
+        plugin: plugin.clone(),
+        settings: settings.clone(),
+        weight,
+    };
+    let single = [
+        (Stage::Judge, &recipe.judge),
+        (Stage::Credit, &recipe.credit),
+        (Stage::Weigh, &recipe.weigh),
+        (Stage::Objective, &recipe.objective),
+        (Stage::Edit, &recipe.edit),
+        (Stage::Answer, &recipe.answer),
+        (Stage::Retain, &recipe.retain),
+    ];
+    let mut stages: Vec<StagePlan> = single
+        .into_iter()
+        .filter_map(|(stage, stage_use)| stage_use.as_ref().map(|it| plan(stage, &it.plugin, &it.settings, 1.0)))
+        .collect();
+    stages.extend(recipe.curate.iter().map(|it| plan(Stage::Curate, &it.plugin, &it.settings, 1.0)));
+    stages.extend(recipe.measure.iter().map(|it| plan(Stage::Measure, &it.plugin, &it.settings, 1.0)));
+    stages
+        .extend(recipe.reward.iter().map(|it| plan(Stage::Reward, &it.plugin, &it.settings, it.weight.unwrap_or(1.0))));
+    stages.sort_by_key(|stage| stage.stage);
+    stages
+}
+
+fn train(recipe: &Recipe) -> TrainPlan {
+    let train = &recipe.train;
+    let batch = train.batch.unwrap_or(8);
+    let default_rate = if recipe.model.adapter.is_some() { 2e-4 } else { 2e-5 };
+    TrainPlan {
+        steps: train.steps.unwrap_or(0),
+        batch,
+        micro_batch: train.micro_batch.unwrap_or(batch),
+        learning_rate: train.learning_rate.unwrap_or(default_rate),
+        schedule: train.schedule.unwrap_or(Schedule::Cosine),
+        warmup: train.warmup.unwrap_or(0),
+        weight_decay: train.weight_decay.unwrap_or(0.0),
+        betas: train.betas.unwrap_or([0.9, 0.999]),
+        epsilon: train.epsilon.unwrap_or(1e-8),
+        clip: train.clip.unwrap_or(1.0),
+        max_length: train.max_length.unwrap_or(0),
+        truncate: train.truncate.unwrap_or(false),
+        checkpoint_every: train.checkpoint_every.unwrap_or(0),
+        digest_every: train.digest_every.unwrap_or(10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "output = \"run\"\n[model]\npath = \"m\"\n[data]\ntrain = \"t.jsonl\"\n";
+
+    fn resolve(extra: &str) -> Result<Plan, RecipeError> {
+        let text = format!("{SMALL}{extra}");
+        Plan::resolve(&Recipe::parse(&text)?, &text, Path::new("/base"))
+    }
+
+    #[track_caller]
+    fn check(extra: &str, expected: &str) {
+        let text = resolve(extra).expect_err("the recipe is wrong").to_string();
+        assert!(text.contains(expected), "`{text}` does not say `{expected}`");
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_recipe() {
+        assert_eq!(resolve("").expect("it is complete").model.path, Path::new("/base/m"));
+    }
+
+    #[test]
+    fn a_plugin_that_is_not_listed_is_named_with_line_and_hint() {
+        check("[judge]\nplugin = \"x\"\n", "line 7: `judge.plugin`: there is no plugin `x` in `[plugins]`\nhint: add");
+    }
+
+    #[test]
+    fn values_out_of_range_are_named_with_their_line() {
+        check("[train]\nlearning-rate = -1.0\n", "line 7: `train.learning-rate`: must be greater than 0");
+        check("[train]\nlearning-rate = nan\n", "must be greater than 0");
+        check("[train]\nbatch = 8\nmicro-batch = 3\n", "line 8: `train.micro-batch`: must divide `batch`");
+        check("[train]\nbetas = [0.9, 1.0]\n", "must both be at least 0 and less than 1");
+        check("[curate]\nplugin = \"x\"\nchunk = 0\n", "`curate.chunk`: must be at least 1");
+    }
+
+    #[test]
+    fn the_digest_does_not_depend_on_where_files_lie() {
+        let text = SMALL;
+        let recipe = Recipe::parse(text).expect("it is complete");
+        let here = Plan::resolve(&recipe, text, Path::new("/a")).expect("it is complete");
+        let there = Plan::resolve(&recipe, text, Path::new("/b")).expect("it is complete");
+        assert_eq!(here.digest(), there.digest());
+    }
+}
