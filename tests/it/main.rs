@@ -1,1 +1,4 @@
 //! Tests across crates, one binary.
+
+mod contract;
+mod tidy;
