@@ -1,0 +1,172 @@
+//! Tokens of a training micro-batch: as text and numbers for `weigh`, as tensors for `objective`.
+
+use crate::host;
+use crate::{Error, Tensor};
+
+/// A micro-batch as text and numbers, without padding. Row `r` has the tokens `offsets[r]` to `offsets[r + 1]` of the flat lists.
+#[derive(Clone, Copy)]
+pub struct TokenBatch<'a>(&'a host::TokenBatch);
+
+impl<'a> TokenBatch<'a> {
+    #[doc(hidden)]
+    pub fn from_host(batch: &'a host::TokenBatch) -> Self {
+        Self(batch)
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.0.len() as usize
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The id of each row's example.
+    pub fn ids(&self) -> Vec<u64> {
+        self.0.ids()
+    }
+
+    /// Where each row starts in the flat lists: `len + 1` numbers.
+    pub fn offsets(&self) -> Vec<usize> {
+        self.0.offsets().into_iter().map(|offset| offset as usize).collect()
+    }
+
+    /// All tokens, prompt and completion, flat.
+    pub fn tokens(&self) -> Vec<u32> {
+        self.0.tokens()
+    }
+
+    /// Whether each token is trained on, flat.
+    pub fn mask(&self) -> Vec<bool> {
+        self.0.mask()
+    }
+
+    /// The text of each token, flat. Bytes that are no UTF-8 by themselves are replaced.
+    pub fn texts(&self) -> Vec<String> {
+        self.0.texts()
+    }
+
+    /// Log-probability of each token given those before it, in nats, flat, under `policy` or `reference`; 0.0 for the first of a row.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run has no such model.
+    pub fn token_logprobs(&self, under: &str) -> Result<Vec<f32>, Error> {
+        host::result(self.0.token_logprobs(under))
+    }
+
+    /// The names of all columns, in the data's order.
+    pub fn columns(&self) -> Vec<String> {
+        self.0.columns()
+    }
+
+    /// One column of every row, as [`Examples::column`](crate::Examples::column).
+    pub fn column(&self, name: &str) -> Vec<Option<String>> {
+        self.0.column(name)
+    }
+
+    /// The number of the optimiser step, from 0.
+    pub fn step(&self) -> u32 {
+        self.0.step()
+    }
+}
+
+/// A micro-batch as tensors: B rows, padded at the end to T tokens.
+///
+/// Everything of shape [B, T] is aligned with the tokens: entry [b, t] speaks of token t, given the tokens before it.
+/// An optimiser step may consist of several micro-batches, whose losses the host adds. For a mean over the whole step divide by
+/// [`total_weight`](Self::total_weight) (tokens) or [`total_rows`](Self::total_rows) (rows); for a mean of micro-batch means divide by
+/// [`micro_batches`](Self::micro_batches).
+#[derive(Clone, Copy)]
+pub struct Batch<'a>(&'a host::Batch);
+
+impl<'a> Batch<'a> {
+    #[doc(hidden)]
+    pub fn from_host(batch: &'a host::Batch) -> Self {
+        Self(batch)
+    }
+
+    /// The number of rows, B.
+    pub fn rows(&self) -> usize {
+        self.0.rows() as usize
+    }
+
+    /// Token ids, integers [B, T].
+    pub fn tokens(&self) -> Tensor {
+        Tensor(self.0.tokens())
+    }
+
+    /// 1.0 for each token that is trained on, else 0.0; [B, T]. The first token of a row is never trained on.
+    pub fn mask(&self) -> Tensor {
+        Tensor(self.0.mask())
+    }
+
+    /// The weight of each token, [B, T]: what `weigh` answered, else 1.0; 0.0 where the mask is 0.0.
+    pub fn weights(&self) -> Tensor {
+        Tensor(self.0.weights())
+    }
+
+    /// The advantage of each token, [B, T]; none outside online training.
+    pub fn advantages(&self) -> Option<Tensor> {
+        self.0.advantages().map(Tensor)
+    }
+
+    /// Log-probability of each token in nats, [B, T]; 0.0 where the mask is 0.0. `under` is `policy` (with gradient), `reference` or `old` (without).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run has no such model.
+    pub fn token_logprobs(&self, under: &str) -> Result<Tensor, Error> {
+        host::result(self.0.token_logprobs(under)).map(Tensor)
+    }
+
+    /// The group of each row, integers [B]: the rollouts of one prompt, or 0, 0, 1, 1, ... for chosen and rejected rows of a pair.
+    pub fn groups(&self) -> Tensor {
+        Tensor(self.0.groups())
+    }
+
+    /// 1.0 for rows that were chosen (or labelled good), 0.0 for those rejected, [B]; none if rows are no preferences.
+    pub fn chosen(&self) -> Option<Tensor> {
+        self.0.chosen().map(Tensor)
+    }
+
+    /// One numeric column of every row as a float tensor [B].
+    ///
+    /// # Errors
+    ///
+    /// Fails when a row has no such column or it is no number.
+    pub fn numbers(&self, column: &str) -> Result<Tensor, Error> {
+        host::result(self.0.numbers(column)).map(Tensor)
+    }
+
+    /// An extra trainable parameter that this plugin's manifest declares.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the manifest declares no such parameter.
+    pub fn parameter(&self, name: &str) -> Result<Tensor, Error> {
+        host::result(self.0.parameter(name)).map(Tensor)
+    }
+
+    /// The sum of all weights over every micro-batch of this optimiser step: the global token count where weights are 1.0.
+    pub fn total_weight(&self) -> f64 {
+        self.0.total_weight()
+    }
+
+    /// The number of rows over every micro-batch of this optimiser step.
+    pub fn total_rows(&self) -> usize {
+        self.0.total_rows() as usize
+    }
+
+    /// The number of micro-batches of this optimiser step.
+    pub fn micro_batches(&self) -> usize {
+        self.0.micro_batches() as usize
+    }
+
+    /// The number of the optimiser step, from 0.
+    pub fn step(&self) -> u32 {
+        self.0.step()
+    }
+}
