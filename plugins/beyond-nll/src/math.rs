@@ -92,3 +92,107 @@ impl Function {
 pub fn divisor(kept: f32, micro_batches: usize) -> f32 {
     (kept + 1e-8) * micro_batches.max(1) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [&str; 8] = ["nll", "p", "family", "top-p", "bottom-p", "top-logp", "bottom-logp", "log-1-p"];
+
+    fn function(name: &str, alpha: f32) -> Function {
+        Function::new(name, alpha, 0.2).expect("the settings are fine")
+    }
+
+    fn at(function: Function, logp: f32) -> f64 {
+        function.loss(&Tensor::from_floats(&[logp], &[1])).item().into()
+    }
+
+    /// Compares f(0.8) with a number computed by hand.
+    #[track_caller]
+    fn check_value(name: &str, alpha: f32, expected: f64) {
+        let value = at(function(name, alpha), 0.8_f32.ln());
+        assert!((value - expected).abs() < 1e-6, "{name}({alpha}) of 0.8 is {value}, not {expected}");
+    }
+
+    /// Compares the gold logit's gradient factor -f'(p) p (1 - p), by central differences over l, with W(p). Since df/dl = f'(p) p, it is -(df/dl) (1 - p).
+    #[track_caller]
+    fn check_factor(name: &str, alpha: f32, factor: impl Fn(f64) -> f64) {
+        for p in [0.05_f64, 0.3, 0.5, 0.9] {
+            let (logp, step) = (p.ln() as f32, 1e-3);
+            let function = function(name, alpha);
+            let slope = (at(function, logp + step) - at(function, logp - step)) / f64::from(2.0 * step);
+            let (found, expected) = (-slope * (1.0 - p), factor(p));
+            assert!((found - expected).abs() < 5e-4, "{name}({alpha}) at p = {p}: {found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn values_equal_the_formulas() {
+        check_value("nll", 1.0, 0.223_143_55);
+        check_value("p", 1.0, 0.2);
+        check_value("family", 1.0, 0.2);
+        check_value("family", 10.0, 0.089_262_58);
+        check_value("family", 0.1, 0.220_672_46);
+        check_value("family", 0.0, 0.223_143_55);
+        check_value("top-p", 1.0, 0.2);
+        check_value("bottom-logp", 1.0, 0.223_143_55);
+        check_value("log-1-p", 1.0, -1.609_437_9);
+    }
+
+    #[test]
+    fn gradient_factors_equal_the_papers() {
+        check_factor("nll", 1.0, |p| 1.0 - p);
+        check_factor("p", 1.0, |p| p * (1.0 - p));
+        for alpha in [0.1_f32, 1.0, 3.0, 10.0] {
+            check_factor("family", alpha, |p| p.powf(alpha.into()) * (1.0 - p));
+        }
+        check_factor("log-1-p", 1.0, |p| p);
+    }
+
+    #[test]
+    fn thresholds_keep_their_side_and_the_border() {
+        // 0.5 is exact as a probability: exp(ln 0.5) rounds to it.
+        let logp = Tensor::from_floats(&[0.1_f32.ln(), 0.5_f32.ln(), 0.9_f32.ln()], &[3]);
+        let kept = |name| Function::new(name, 1.0, 0.5).expect("fine").keep(&logp).map(|keep| keep.read());
+        assert_eq!(kept("top-p"), Some(vec![0.0, 1.0, 1.0]));
+        assert_eq!(kept("top-logp"), Some(vec![0.0, 1.0, 1.0]));
+        assert_eq!(kept("bottom-p"), Some(vec![1.0, 1.0, 0.0]));
+        assert_eq!(kept("bottom-logp"), Some(vec![1.0, 1.0, 0.0]));
+        assert_eq!(kept("family"), None);
+    }
+
+    #[test]
+    fn names_are_matched_whole() {
+        for name in ALL {
+            assert!(Function::new(name, 1.0, 0.2).is_ok(), "{name}");
+        }
+        for name in ["top", "TopP", "top-log", "top-p-0.2", "", "family-10"] {
+            assert!(Function::new(name, 1.0, 0.2).is_err(), "{name}");
+        }
+        assert_eq!(function("top-p", 1.0), Function::TopP(0.2));
+        assert_eq!(function("top-logp", 1.0), Function::TopLogp(0.2));
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        for (alpha, threshold) in [(-1.0, 0.2), (f32::NAN, 0.2), (1.0, 1.5), (1.0, f32::NAN)] {
+            assert!(Function::new("family", alpha, threshold).is_err(), "{alpha} {threshold}");
+        }
+    }
+
+    #[test]
+    fn every_function_is_finite_from_certain_to_hopeless() {
+        for name in ALL {
+            for logp in [0.0, -1e-9, -1.0, -50.0, -200.0, -1e4] {
+                let value = at(function(name, 10.0), logp);
+                assert!(value.is_finite(), "{name} at {logp} is {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_micro_batch_without_kept_tokens_divides_by_a_little() {
+        assert!((0.0 / divisor(0.0, 4)).abs() < f32::EPSILON);
+        assert!((divisor(3.0, 2) - 6.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,4 @@
+//! The digit lab: a model small enough to be trained in minutes, and what each method does to it.
+
+pub mod model;
+pub mod task;

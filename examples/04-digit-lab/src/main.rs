@@ -1,0 +1,3 @@
+//! Runs the digit lab's experiments and prints their tables.
+
+fn main() {}
