@@ -1,0 +1,217 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Fine-tuning methods for language models as sandboxed WebAssembly components.
+///
+/// Exit codes: 0 all went well; 1 the work failed; 2 bad usage or bad input, nothing was run and nothing was written.
+///
+/// Environment: TUNESMITH_CACHE is the folder for compiled plugins (default: $XDG_CACHE_HOME/tunesmith or ~/.cache/tunesmith).
+#[derive(Debug, Parser)]
+#[command(name = "tunesmith", version, max_term_width = 120, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model as a recipe says.
+    Train(Train),
+    /// Check a recipe with all files it names and print the plan; nothing is written.
+    Check(Check),
+    /// Measure a recipe's model, or an adapter of it, on the recipe's evaluation sets.
+    Eval(Eval),
+    /// Continue prompts with a model.
+    Generate(Generate),
+    /// Import and look at models.
+    #[command(subcommand)]
+    Model(Model),
+    /// Build and look at plugins.
+    #[command(subcommand)]
+    Plugin(Plugin),
+}
+
+/// A recipe and what is put over it.
+#[derive(Debug, Args)]
+pub(crate) struct Recipe {
+    /// The recipe, a TOML file. Paths in it are relative to it.
+    pub(crate) recipe: PathBuf,
+    /// Put a value over a key of the recipe: `train.steps=50`. Values are TOML; what is no TOML is taken as text.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().into(), value.trim().into())),
+        _ => Err("expected KEY=VALUE, such as `train.steps=50`".into()),
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) recipe: Recipe,
+    /// The run folder to be made, instead of the recipe's `output`; relative to the current folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) recipe: Recipe,
+    /// The run folder that is to be made, instead of the recipe's `output`; relative to the current folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    #[command(flatten)]
+    pub(crate) recipe: Recipe,
+    /// The adapter of a run: `RUN/adapter`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// Print the metrics as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Generate {
+    /// The model, a folder in Hugging Face form.
+    pub(crate) model: PathBuf,
+    /// An adapter for it: `RUN/adapter`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) source: PromptSource,
+    /// Continue the text as it is, without the model's chat template.
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// A system message before every prompt.
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub(crate) system: Option<String>,
+    /// At most this many new tokens per answer.
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// How random: 0 always takes the likeliest token.
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f32,
+    /// Keep the likeliest tokens that together have this probability; 1 keeps all.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f32,
+    /// Keep this many likeliest tokens; 0 keeps all.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) top_k: u32,
+    /// The seed of the random numbers.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// End an answer before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Sequences at once.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch: u32,
+    /// Print one JSON object per prompt and line.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PromptSource {
+    /// One prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// JSON lines, each with a `prompt` (text) or `messages` (role and content).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prompts: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Model {
+    /// Make a Hugging Face folder from a GGUF file.
+    Import {
+        /// The GGUF file.
+        gguf: PathBuf,
+        /// The folder to be made.
+        out: PathBuf,
+    },
+    /// Print sizes, types, tokenizer and chat template of a model folder; weights are not read.
+    Inspect {
+        /// The model folder.
+        folder: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Build a Rust plugin into a component with its manifest.
+    Build(Build),
+    /// Load and compile a plugin, and list what it needs; nothing in it is run.
+    Check {
+        /// The component.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a plugin's manifest, exports and imports; nothing in it is run or compiled.
+    Inspect {
+        /// The component.
+        file: PathBuf,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// The plugin's folder, with `Cargo.toml` and `plugin.toml`.
+    pub(crate) folder: PathBuf,
+    /// The file to be written. Default: the plugin's name with `.wasm`, beside its folder.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// A sysroot with the standard library for wasm32-unknown-unknown, as `cargo xtask setup` makes it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sysroot: Option<PathBuf>,
+    /// Where cargo keeps its work. Default: as cargo is set up.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) target_dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_value_may_hold_an_equals_sign() {
+        assert_eq!(assignment("a.b = c=d"), Ok(("a.b".into(), "c=d".into())));
+        assert!(assignment("a.b").is_err());
+        assert!(assignment("=b").is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! `model`: imports and looks at models.
+
+use std::path::Path;
+
+use anyhow::Result;
+use tunesmith::ModelReport;
+
+use super::print_json;
+use crate::progress::Progress;
+use crate::terminal::{one_line, print, table};
+
+pub(crate) fn import(gguf: &Path, out: &Path) -> Result<()> {
+    let imported = tunesmith::import_model(gguf, out, &mut Progress::new())?;
+    let name = imported.name.as_deref().map_or_else(String::new, |name| format!("{} ", one_line(name)));
+    print(&format!(
+        "{name}({}): {} weights in {} tensors, {} of bfloat16 in {}",
+        one_line(&imported.architecture),
+        grouped(imported.weights),
+        imported.tensors,
+        bytes(imported.bytes),
+        one_line(&out.display().to_string())
+    ))?;
+    if let Some(licence) = &imported.licence {
+        print(&format!("licence: {}", one_line(licence)))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn inspect(folder: &Path, json: bool) -> Result<()> {
+    let report = tunesmith::inspect_model(folder)?;
+    if json { print_json(&report) } else { show(&report) }
+}
+
+fn show(report: &ModelReport) -> Result<()> {
+    let line = |name: &str, value: String| vec![name.to_owned(), value];
+    let mut rows = vec![
+        line("architecture", report.architecture.clone()),
+        line("parameters", grouped(report.parameters)),
+        line("layers", report.layers.to_string()),
+        line("hidden size", report.hidden_size.to_string()),
+        line("heads", format!("{} ({} for keys and values)", report.heads, report.kv_heads)),
+        line("vocabulary", grouped(report.vocabulary)),
+        line("longest sequence", grouped(report.max_positions)),
+    ];
+    rows.extend(report.types.iter().map(|(kind, count)| line("tensors", format!("{count} of {}", one_line(kind)))));
+    rows.extend(report.files.iter().map(|(name, size)| line("file", format!("{} {}", one_line(name), bytes(*size)))));
+    rows.push(line("tokenizer", format!("{} tokens", grouped(report.tokens))));
+    rows.push(line("chat template", if report.has_template { "yes".into() } else { "none".into() }));
+    print(&table(&rows))?;
+    Ok(())
+}
+
+/// A number with commas.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.2} GB", count as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(grouped(134_515_008), "134,515,008");
+        assert_eq!(grouped(96), "96");
+        assert_eq!(bytes(269_030_016), "269.0 MB");
+    }
+}

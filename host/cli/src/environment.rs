@@ -1,0 +1,33 @@
+//! What the environment says: the one place that reads it.
+
+use std::env;
+use std::path::PathBuf;
+
+/// The folder for compiled plugins, `plugins` in Tunesmith's cache folder: others may be able to read the latter. None: nothing is kept.
+pub(crate) fn plugin_cache() -> Option<PathBuf> {
+    cache().map(|folder| folder.join("plugins"))
+}
+
+/// Tunesmith's cache folder: `TUNESMITH_CACHE`, or `tunesmith` in the user's cache folder.
+fn cache() -> Option<PathBuf> {
+    let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+    folder("TUNESMITH_CACHE")
+        // A relative path in XDG_CACHE_HOME is invalid by its specification.
+        .or_else(|| folder("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("tunesmith")))
+        .or_else(|| folder("HOME").map(|path| path.join(".cache").join("tunesmith")))
+}
+
+/// The program that builds plugins: the cargo that runs us, if one does, else the one on the path.
+pub(crate) fn cargo() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+/// The compiler that cargo uses.
+pub(crate) fn rustc() -> PathBuf {
+    env::var_os("RUSTC").map_or_else(|| "rustc".into(), PathBuf::from)
+}
+
+/// Cargo's own folder, whose place must not show in a plugin's bytes.
+pub(crate) fn cargo_home() -> Option<PathBuf> {
+    env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
+}

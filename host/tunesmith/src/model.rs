@@ -1,0 +1,187 @@
+//! Model folders: what they hold, whether they are whole, and making them from GGUF files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+use tunesmith_core::digest;
+use tunesmith_core::plan::Plan;
+use tunesmith_core::set::{Event, Observer};
+use tunesmith_train::ModelError;
+use tunesmith_train::gguf;
+use tunesmith_train::model::weights::check_headers;
+use tunesmith_train::model::{Decoder, ModelConfig};
+use tunesmith_train::template::ChatTemplate;
+use tunesmith_train::tokenizer::TextTokenizer;
+
+use crate::error::{Error, Fault};
+use crate::written::Written;
+
+/// The small files of a model folder that decide what the model does.
+const PARTS: [&str; 7] = [
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors.index.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
+
+/// What a model folder holds. Its weights were not read, only the heads of their files.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ModelReport {
+    /// The architecture, such as `llama`.
+    pub architecture: String,
+    /// Parameters; a tied head counts once.
+    pub parameters: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Width of the residual stream.
+    pub hidden_size: u64,
+    /// Width of the feed-forward block.
+    pub intermediate_size: u64,
+    /// Query heads.
+    pub heads: u64,
+    /// Key and value heads.
+    pub kv_heads: u64,
+    /// Rows of the embedding.
+    pub vocabulary: u64,
+    /// The longest sequence that the model was made for, in tokens.
+    pub max_positions: u64,
+    /// Whether the head is the embedding.
+    pub is_tied: bool,
+    /// The number of tensors by element type.
+    pub types: BTreeMap<String, u64>,
+    /// The folder's files that belong to the model, with their bytes.
+    pub files: BTreeMap<String, u64>,
+    /// Tokens of the tokenizer.
+    pub tokens: u64,
+    /// The texts of the tokens with a role, such as `eos_token`.
+    pub special_tokens: BTreeMap<String, String>,
+    /// Whether there is a chat template.
+    pub has_template: bool,
+}
+
+/// What an import made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Imported {
+    /// The architecture, such as `llama`.
+    pub architecture: String,
+    /// The model's name as the file gives it; not escaped.
+    pub name: Option<String>,
+    /// The licence as the file gives it; not escaped.
+    pub licence: Option<String>,
+    /// Tensors written.
+    pub tensors: u64,
+    /// Weights written.
+    pub weights: u64,
+    /// Bytes of the weights file.
+    pub bytes: u64,
+}
+
+/// Looks at a model folder and checks that it is whole: configuration, tokenizer, chat template, and the heads of its weights.
+///
+/// # Errors
+///
+/// Fails with [`Error::Model`] that names the file and the field or tensor.
+pub fn inspect_model(folder: &Path) -> Result<ModelReport, Error> {
+    inspect(folder).map_err(|error| Error::Model(Fault::of_file(folder, "the model folder cannot be used").because(error)))
+}
+
+/// Makes a new Hugging Face folder from a GGUF file. The folder appears complete or not at all.
+///
+/// # Errors
+///
+/// Fails with [`Error::Model`] when the file is broken or of an unknown kind, or the folder exists and is not empty.
+pub fn import_model(file: &Path, folder: &Path, observer: &mut dyn Observer) -> Result<Imported, Error> {
+    let mut has_begun = false;
+    let mut before = 0;
+    let result = gguf::import(file, folder, &mut |done, total| {
+        if !has_begun {
+            observer.event(Event::Begin { work: "import", total: Some(total) });
+            has_begun = true;
+        }
+        observer.event(Event::Advance { units: done - before, note: "weights" });
+        before = done;
+    });
+    if has_begun {
+        observer.event(Event::Finish);
+    }
+    let report = result.map_err(|error| Error::Model(Fault::of_file(file, "the file cannot be imported").because(error)))?;
+    let gguf::ImportReport { architecture, name, licence, tensors, weights, bytes, .. } = report;
+    Ok(Imported { architecture, name, licence, tensors, weights, bytes })
+}
+
+/// Checks the plan's model without reading its weights, and notes its digest.
+pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
+    let fault = |what: &str| written.fault("model.path", what);
+    if !plan.model.path.is_dir() {
+        let fault = fault(&format!("there is no folder `{}`", plan.model.path.display()));
+        let hint = "give a folder with `config.json`, `tokenizer.json` and safetensors; `tunesmith model import` makes one from GGUF";
+        return Err(Error::Model(fault.hint(hint)));
+    }
+    tunesmith_train::device::open(&plan.model.device)
+        .map_err(|error| Error::Recipe(written.fault("model.device", "the device cannot be used").because(error)))?;
+    let report = inspect(&plan.model.path)
+        .map_err(|error| Error::Model(fault("the model folder cannot be used").because(error)))?;
+    plan.model.digest = folder_digest(&plan.model.path, &report)
+        .map_err(|error| Error::Model(fault("the model's files cannot be read").because(error)))?;
+    Ok(())
+}
+
+fn inspect(folder: &Path) -> Result<ModelReport, ModelError> {
+    let config = ModelConfig::load(folder)?;
+    let headers = check_headers(folder, &Decoder::tensor_shapes(&config))?;
+    let tokenizer = TextTokenizer::load(folder, &config)?;
+    let template = ChatTemplate::load(folder, tokenizer.special())?;
+    let mut types = BTreeMap::new();
+    for header in &headers {
+        *types.entry(header.dtype.clone()).or_default() += 1;
+    }
+    Ok(ModelReport {
+        architecture: format!("{:?}", config.family).to_lowercase(),
+        parameters: config.parameters() as u64,
+        layers: config.layers as u64,
+        hidden_size: config.hidden_size as u64,
+        intermediate_size: config.intermediate_size as u64,
+        heads: config.heads as u64,
+        kv_heads: config.kv_heads as u64,
+        vocabulary: config.vocab_size as u64,
+        max_positions: config.max_positions as u64,
+        is_tied: config.tied_head,
+        types,
+        files: files(folder).map_err(|source| ModelError::Read { path: folder.to_owned(), source })?,
+        tokens: tokenizer.size() as u64,
+        special_tokens: tokenizer.special().texts.clone(),
+        has_template: template.is_some(),
+    })
+}
+
+/// The files that decide what a model does, by name, with their bytes.
+fn files(folder: &Path) -> io::Result<BTreeMap<String, u64>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let metadata = fs::metadata(&path)?;
+        if metadata.is_file() && (PARTS.contains(&name) || path.extension().is_some_and(|end| end == "safetensors")) {
+            files.insert(name.to_owned(), metadata.len());
+        }
+    }
+    Ok(files)
+}
+
+/// The digest of names and contents of the model's files.
+fn folder_digest(folder: &Path, report: &ModelReport) -> io::Result<String> {
+    let mut parts = Vec::new();
+    for name in report.files.keys() {
+        parts.push(name.clone());
+        parts.push(digest::of_reader(&mut File::open(folder.join(name))?)?);
+    }
+    Ok(digest::of_parts(parts.iter().map(String::as_bytes)))
+}

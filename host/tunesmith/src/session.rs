@@ -1,0 +1,165 @@
+//! A recipe that was checked down to the last file, and runs.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tunesmith_core::data::Example;
+use tunesmith_core::plan::Plan;
+use tunesmith_core::set::Observer;
+use tunesmith_core::stage::Stage;
+use tunesmith_plugin::Limits;
+
+use crate::data;
+use crate::error::{Error, Fault};
+use crate::model;
+use crate::plugins::{self, Placed};
+use crate::wire::{self, SetSummary, Summary};
+use crate::written::Written;
+
+/// What a caller may say beside the recipe.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Values put over keys of the recipe: dotted path and TOML value, such as `train.steps` and `50`. What is no TOML is taken as
+    /// text. Paths among them are relative to the recipe.
+    pub set: Vec<(String, String)>,
+    /// The run folder, instead of the recipe's `output`. Relative to the current folder.
+    pub output: Option<PathBuf>,
+    /// Where compiled plugins are kept between runs; none compiles them each time. Must be a folder that only this user can write to.
+    pub cache: Option<PathBuf>,
+    /// What each plugin may use up.
+    pub limits: Limits,
+}
+
+/// A recipe that was checked down to the last file: what [`Session::run`] needs is there and fits together.
+pub struct Session {
+    plan: Plan,
+    pool: Vec<Arc<Example>>,
+    evals: Vec<(String, Vec<Arc<Example>>)>,
+    plugins: Vec<Placed>,
+}
+
+/// What a session is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Run,
+    Evaluate,
+}
+
+impl Session {
+    /// Opens a recipe with default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::open_with`].
+    pub fn open(recipe: &Path) -> Result<Self, Error> {
+        Self::open_with(recipe, &Options::default())
+    }
+
+    /// Reads the recipe and every file it names, and checks them against each other: keys and ranges, that the output folder is free,
+    /// data, the model's configuration, tokenizer and the heads of its weights, plugins with their stages, grants and settings.
+    /// Nothing is written, no weight is read and no plugin is run: a mistake costs milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first fault; see [`Error`].
+    pub fn open_with(recipe: &Path, options: &Options) -> Result<Self, Error> {
+        Self::open_for(Purpose::Run, recipe, options)
+    }
+
+    fn open_for(purpose: Purpose, recipe: &Path, options: &Options) -> Result<Self, Error> {
+        let (written, mut plan) = Written::read(recipe, &options.set)?;
+        expect_known_work(&written, &plan, purpose)?;
+        if purpose == Purpose::Run {
+            if let Some(output) = &options.output {
+                plan.output = std::path::absolute(output).unwrap_or_else(|_| output.clone());
+            }
+            expect_free(&written, &plan.output, options.output.is_some())?;
+        }
+        let (pool, evals) = data::read(&written, &mut plan)?;
+        model::check(&written, &mut plan)?;
+        let plugins = plugins::load(&written, &mut plan, options)?;
+        Ok(Self { plan, pool, evals, plugins })
+    }
+
+    /// The recipe with every choice made: what runs, and what the run folder records.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Does the whole run: curate, train, measure before and after, and write the run folder.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the work does: a plugin declines or breaks its contract, rows are too long, a loss is not finite, the disk is full.
+    /// The last checkpoint stays intact.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Summary, Error> {
+        wire::run(&self.plan, &self.pool, &self.evals, &self.plugins, observer)
+    }
+}
+
+/// Measures a recipe's model on its evaluation sets, with an adapter that was trained for it or without. Nothing is written.
+///
+/// # Errors
+///
+/// As [`Session::open_with`], save that the output folder may be taken, and as [`Session::run`].
+pub fn evaluate(
+    recipe: &Path,
+    adapter: Option<&Path>,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Vec<SetSummary>, Error> {
+    let session = Session::open_for(Purpose::Evaluate, recipe, options)?;
+    wire::evaluate(&session.plan, &session.evals, &session.plugins, adapter, observer)
+}
+
+/// Fails where the recipe asks for work that would silently not be done.
+fn expect_known_work(written: &Written, plan: &Plan, purpose: Purpose) -> Result<(), Error> {
+    if let Some(stage) = plan.stages.iter().find(|stage| !wire::STAGES.contains(&stage.stage)) {
+        let names = wire::STAGES.map(|stage| format!("`{stage}`")).join(", ");
+        let fault = written.fault(stage.stage.name(), "the trainer does not call this stage yet");
+        return Err(Error::Recipe(fault.hint(format!("it calls {names}"))));
+    }
+    let has_measure = plan.stage(Stage::Measure).is_some();
+    if plan.data.eval.is_empty() && (has_measure || purpose == Purpose::Evaluate) {
+        let what = "there is nothing to measure on: `data.eval` is missing";
+        let field = if has_measure { "measure" } else { "data" };
+        return Err(Error::Recipe(written.fault(field, what).hint("add `eval = \"test.jsonl\"` to `[data]`")));
+    }
+    Ok(())
+}
+
+/// Fails unless the output folder can be made.
+fn expect_free(written: &Written, output: &Path, is_given: bool) -> Result<(), Error> {
+    let taken = |what: String, hint: &str| {
+        let fault = if is_given { Fault::of_file(output, what) } else { written.fault("output", what) };
+        Error::Output(fault.hint(hint))
+    };
+    match fs::read_dir(output) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) if output.join("plan.json").exists() => Err(taken(
+                format!("`{}` already holds a run", output.display()),
+                "nothing is ever overwritten: give another `output`, or remove that folder yourself",
+            )),
+            Some(_) => Err(taken(
+                format!("`{}` exists and is not empty", output.display()),
+                "nothing is ever overwritten: give another `output`",
+            )),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parents = output.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+            match parents.into_iter().find(|parent| parent.exists()) {
+                Some(parent) if !parent.is_dir() => Err(taken(
+                    format!("`{}` cannot be made: `{}` is a file", output.display(), parent.display()),
+                    "give another `output`",
+                )),
+                _ => Ok(()),
+            }
+        }
+        Err(error) => {
+            Err(taken(format!("`{}` cannot be used: {error}", output.display()), "give another `output`"))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Where plugins and the trainer meet. Nothing else knows both.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tunesmith_core::data::Example;
+use tunesmith_core::model::{Generation, Prompt, Sampling};
+use tunesmith_core::plan::{GeneratePlan, Plan};
+use tunesmith_core::set::{Event, Named, Observer, Stages};
+use tunesmith_core::stage::Stage;
+use tunesmith_train::device;
+use tunesmith_train::model::LanguageModel;
+use tunesmith_train::run::{self, EvalSet, RunInputs};
+use tunesmith_train::service;
+
+pub use tunesmith_train::run::{RunSummary as Summary, SetSummary};
+
+use crate::error::{Error, Fault};
+use crate::plugins::Placed;
+
+/// The stages that the trainer calls.
+pub(crate) const STAGES: [Stage; 5] = [Stage::Curate, Stage::Judge, Stage::Weigh, Stage::Objective, Stage::Measure];
+
+type Rows = Vec<Arc<Example>>;
+
+/// What to continue, and how.
+#[derive(Debug, Clone)]
+pub struct GenerateRequest {
+    /// The model, a folder in Hugging Face form.
+    pub model: PathBuf,
+    /// An adapter for it.
+    pub adapter: Option<PathBuf>,
+    /// `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// Sequences at once. Does not change results.
+    pub batch: u32,
+    /// What is continued.
+    pub prompts: Vec<Prompt>,
+    /// How.
+    pub sampling: Sampling,
+}
+
+/// Does the whole run of a plan.
+pub(crate) fn run(
+    plan: &Plan,
+    pool: &Rows,
+    evals: &[(String, Rows)],
+    plugins: &[Placed],
+    observer: &mut dyn Observer,
+) -> Result<Summary, Error> {
+    let inputs = inputs(plan, pool.clone(), evals, plugins, observer)?;
+    run::run(plan, inputs, observer).map_err(|error| Error::run("the run failed", error))
+}
+
+/// Measures the plan's model on the evaluation sets.
+pub(crate) fn evaluate(
+    plan: &Plan,
+    evals: &[(String, Rows)],
+    plugins: &[Placed],
+    adapter: Option<&Path>,
+    observer: &mut dyn Observer,
+) -> Result<Vec<SetSummary>, Error> {
+    let inputs = inputs(plan, Vec::new(), evals, plugins, observer)?;
+    run::evaluate(plan, inputs, adapter, observer).map_err(|error| Error::run("the evaluation failed", error))
+}
+
+/// Continues prompts with a model: `sampling.samples` answers per prompt, in order.
+///
+/// # Errors
+///
+/// Fails with [`Error::Model`] when the model folder or the adapter cannot be used, and with [`Error::Run`] when a prompt is too long
+/// or the chat template refuses it.
+pub fn generate(request: &GenerateRequest, observer: &mut dyn Observer) -> Result<Vec<Generation>, Error> {
+    let mut model = load(&request.model, &request.device, observer)?;
+    if let Some(adapter) = &request.adapter {
+        model.decoder = model.decoder.load_adapter(adapter).map_err(|error| {
+            Error::Model(Fault::of_file(adapter, "the adapter cannot be used").because(error))
+        })?;
+    }
+    let plan = GeneratePlan { max_tokens: request.sampling.max_tokens, batch: request.batch, chunk: 1 };
+    let service = service::open(&model, &plan);
+    // Sampled sequences draw from streams that are numbered within a call, so only greedy ones may be split into several.
+    let is_greedy = request.sampling.temperature == 0.0;
+    let chunk = if is_greedy { request.batch.max(1) as usize } else { request.prompts.len().max(1) };
+    observer.event(Event::Begin { work: "generate", total: Some(request.prompts.len() as u64) });
+    let mut answers = Vec::new();
+    for prompts in request.prompts.chunks(chunk) {
+        match service.generate(prompts, &request.sampling) {
+            Ok(made) => answers.extend(made),
+            Err(error) => {
+                observer.event(Event::Finish);
+                return Err(Error::run("the prompts cannot be continued", error));
+            }
+        }
+        observer.event(Event::Advance { units: prompts.len() as u64, note: "" });
+    }
+    observer.event(Event::Finish);
+    Ok(answers)
+}
+
+fn inputs(
+    plan: &Plan,
+    pool: Rows,
+    evals: &[(String, Rows)],
+    plugins: &[Placed],
+    observer: &mut dyn Observer,
+) -> Result<RunInputs, Error> {
+    let model = load(&plan.model.path, &plan.model.device, observer)?;
+    let evals = evals.iter().map(|(name, examples)| EvalSet { name: name.clone(), examples: examples.clone() });
+    Ok(RunInputs { model, stages: stages(plugins), pool, evals: evals.collect() })
+}
+
+fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {
+    let fault = |what: &str| Fault::of_file(folder, what);
+    let device = device::open(device).map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))?;
+    observer.event(Event::Begin { work: "load model", total: None });
+    let model = LanguageModel::load(folder, &device);
+    observer.event(Event::Finish);
+    model.map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))
+}
+
+/// Who takes which stage. That each plugin exports its stage was checked when it was placed.
+fn stages(plugins: &[Placed]) -> Stages {
+    let mut stages = Stages::default();
+    for Placed { stage, weight, plugin } in plugins {
+        let name = plugin.name();
+        match stage {
+            Stage::Curate => stages.curate = plugin.curate().map(|it| Named::new(name, it)),
+            Stage::Judge => stages.judge = plugin.judge().map(|it| Named::new(name, it)),
+            Stage::Credit => stages.credit = plugin.credit().map(|it| Named::new(name, it)),
+            Stage::Weigh => stages.weigh = plugin.weigh().map(|it| Named::new(name, it)),
+            Stage::Objective => stages.objective = plugin.objective().map(|it| Named::new(name, it)),
+            Stage::Measure => stages.measure = plugin.measure().map(|it| Named::new(name, it)),
+            Stage::Reward => {
+                stages.rewards.extend(plugin.reward().map(|it| Named { weight: *weight, ..Named::new(name, it) }));
+            }
+            Stage::Edit | Stage::Answer | Stage::Retain => {}
+        }
+    }
+    stages
+}

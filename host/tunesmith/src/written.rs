@@ -1,0 +1,183 @@
+//! The recipe as a file: its text, what the command line puts over it, and where in it a fault lies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tunesmith_core::plan::Plan;
+use tunesmith_core::recipe::{Recipe, RecipeError, line_of};
+
+use crate::error::{Error, Fault};
+use crate::overrides;
+
+/// A recipe's text and everything that is needed to say where in it a fault lies.
+pub(crate) struct Written {
+    path: PathBuf,
+    text: String,
+    set: Vec<(String, String)>,
+}
+
+impl Written {
+    /// Reads the file at `path`, puts `set` over it and makes every choice that needs no other file.
+    pub(crate) fn read(path: &Path, set: &[(String, String)]) -> Result<(Self, Plan), Error> {
+        let fault = |what: &str| Fault::of_file(path, what);
+        let bytes = fs::read(path).map_err(|error| {
+            Error::Recipe(fault("cannot read the recipe").because(error).hint("give the path of a recipe, a TOML file"))
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let fault = Fault { line: Some(line), ..fault("the recipe is not UTF-8") };
+            Error::Recipe(fault.hint("save the file as UTF-8"))
+        })?;
+        let written = Self { path: path.into(), text, set: set.to_vec() };
+        let recipe = written.recipe()?;
+        let base = written.base()?;
+        let mut plan = Plan::resolve(&recipe, &written.text, &base)
+            .map_err(|error| Error::Recipe(written.place(Fault::of_recipe(path, error))))?;
+        tidy_paths(&mut plan);
+        Ok((written, plan))
+    }
+
+    /// A fault at a key, with the line where it, or else the table it belongs to, is written.
+    pub(crate) fn fault(&self, field: &str, what: impl Into<String>) -> Fault {
+        let mut key = field;
+        let line = loop {
+            match (line_of(&self.text, key), key.rsplit_once('.')) {
+                (None, Some((parent, _))) => key = parent,
+                (line, _) => break line,
+            }
+        };
+        self.place(Fault { line, field: Some(field.into()), ..Fault::of_file(&self.path, what) })
+    }
+
+    fn recipe(&self) -> Result<Recipe, Error> {
+        let error = |error: RecipeError| Error::Recipe(Fault::of_recipe(&self.path, error));
+        if self.set.is_empty() {
+            return Recipe::parse(&self.text).map_err(error);
+        }
+        // A mistake in the file itself is told with its line; what `set` adds has none.
+        let changed = overrides::apply(&self.text, &self.set).map_err(|what| match what {
+            overrides::Refused::Text(refused) => error(refused),
+            overrides::Refused::Key { field, what, hint } => {
+                Error::Recipe(Fault { field: Some(field), ..Fault::of_file(&self.path, what).hint(hint) })
+            }
+        })?;
+        Recipe::parse(&changed).map_err(|changed| match Recipe::parse(&self.text) {
+            Err(written) if written.what == changed.what => error(written),
+            _ => {
+                let keys: Vec<&str> = self.set.iter().map(|(key, _)| key.as_str()).collect();
+                let fault = Fault::of_file(&self.path, changed.what);
+                Error::Recipe(fault.hint(format!("the recipe is changed by the given values of {keys:?}")))
+            }
+        })
+    }
+
+    /// The folder that paths in the recipe are relative to.
+    fn base(&self) -> Result<PathBuf, Error> {
+        let absolute = fs::canonicalize(&self.path)
+            .map_err(|error| Error::Recipe(Fault::of_file(&self.path, "cannot find the recipe").because(error)))?;
+        Ok(absolute.parent().map_or_else(PathBuf::new, Path::to_path_buf))
+    }
+
+    /// Takes the line away where the value does not come from the file, and says where it comes from.
+    fn place(&self, mut fault: Fault) -> Fault {
+        let Some(field) = &fault.field else { return fault };
+        let covers = |key: &str| field == key || field.starts_with(&format!("{key}.")) || key.starts_with(&format!("{field}."));
+        if let Some((key, value)) = self.set.iter().find(|(key, _)| covers(key)) {
+            fault.line = None;
+            let from = format!("the value comes from `{key}={value}`, not from the file");
+            fault.hint = Some(fault.hint.map_or(from.clone(), |hint| format!("{hint}; {from}")));
+        }
+        fault
+    }
+}
+
+/// Removes `folder/..` from the plan's paths, so that messages are short. Paths that would then lead elsewhere stay as they are.
+fn tidy_paths(plan: &mut Plan) {
+    let files = plan.data.eval.iter_mut().map(|file| &mut file.path);
+    let plugins = plan.plugins.iter_mut().map(|plugin| &mut plugin.path);
+    let paths = [&mut plan.output, &mut plan.model.path, &mut plan.data.train.path];
+    for path in paths.into_iter().chain(files).chain(plugins) {
+        let tidy = without_parents(path);
+        // With symbolic links `a/link/..` is not `a`.
+        let is_same = match (fs::canonicalize(&path), fs::canonicalize(&tidy)) {
+            (Ok(before), Ok(after)) => before == after,
+            (Err(_), Err(_)) => true,
+            _ => false,
+        };
+        if is_same {
+            *path = tidy;
+        }
+    }
+}
+
+fn without_parents(path: &Path) -> PathBuf {
+    use std::path::Component;
+
+    let mut tidy = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if matches!(tidy.components().next_back(), Some(Component::Normal(_))) => {
+                tidy.pop();
+            }
+            other => tidy.push(other),
+        }
+    }
+    tidy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "output = \"run\"\n[model]\npath = \"m\"\n[data]\ntrain = \"t.jsonl\"\n[train]\nsteps = 3\n";
+
+    fn read(name: &str, text: &[u8], set: &[(&str, &str)]) -> Result<Plan, String> {
+        let folder = std::env::temp_dir().join(format!("tunesmith-written-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder can be made");
+        let path = folder.join("recipe.toml");
+        fs::write(&path, text).expect("a file can be written");
+        let set: Vec<(String, String)> = set.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        let result = Written::read(&path, &set);
+        fs::remove_dir_all(&folder).expect("the folder can be removed");
+        result.map(|(_, plan)| plan).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn check(name: &str, text: &[u8], set: &[(&str, &str)], expected: &str) {
+        let error = read(name, text, set).expect_err("the recipe is wrong");
+        assert!(error.contains(expected), "`{error}` does not say `{expected}`");
+    }
+
+    #[test]
+    fn set_values_are_typed_and_relative_to_the_recipe() {
+        let plan = read("typed", SMALL.as_bytes(), &[("train.steps", "7"), ("model.path", "other")]).expect("fine");
+        assert_eq!(plan.train.steps, 7);
+        assert!(plan.model.path.ends_with("tunesmith-written-".to_owned() + &format!("{}-typed/other", std::process::id())));
+    }
+
+    #[test]
+    fn a_fault_in_the_file_keeps_its_line_beside_set_values() {
+        let text = format!("{SMALL}stepz = 3\n");
+        check("line", text.as_bytes(), &[("train.steps", "7")], "recipe.toml:8: unknown field `stepz`");
+    }
+
+    #[test]
+    fn a_fault_in_a_set_value_says_where_it_comes_from() {
+        check("range", SMALL.as_bytes(), &[("train.batch", "0")], "the value comes from `train.batch=0`");
+        check("key", SMALL.as_bytes(), &[("train.stepz", "0")], "unknown field `stepz`");
+        check("type", SMALL.as_bytes(), &[("train.steps", "many")], "the given values of [\"train.steps\"]");
+    }
+
+    #[test]
+    fn a_recipe_that_is_not_utf8_is_named_with_its_line() {
+        check("utf8", b"seed = 1\noutput = \"\xff\"\n", &[], "recipe.toml:2: the recipe is not UTF-8");
+    }
+
+    #[test]
+    fn parents_are_removed_from_paths() {
+        assert_eq!(without_parents(Path::new("/a/b/../c/./d")), Path::new("/a/c/d"));
+        assert_eq!(without_parents(Path::new("../a/../../b")), Path::new("../../b"));
+    }
+}
