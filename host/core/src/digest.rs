@@ -1,12 +1,31 @@
 //! SHA-256 digests as lower-case hexadecimal text.
 
 use std::fmt::Write as _;
+use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
 /// The digest of these bytes.
 pub fn of(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
+}
+
+/// The digest of everything that `reader` gives, in little memory.
+///
+/// # Errors
+///
+/// Fails when reading does.
+pub fn of_reader(reader: &mut dyn Read) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hasher.finalize())),
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The digest of parts, each preceded by its length, so that no two lists of parts collide.
@@ -45,6 +64,12 @@ mod tests {
     fn the_digest_of_nothing_is_sha256_of_nothing() {
         // FIPS 180-4 test value.
         assert_eq!(of(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn a_stream_has_the_digest_of_its_bytes() {
+        let bytes = vec![7; 200_000];
+        assert_eq!(of_reader(&mut bytes.as_slice()).expect("memory can be read"), of(&bytes));
     }
 
     #[test]
