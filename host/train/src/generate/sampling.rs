@@ -1,0 +1,219 @@
+//! From logits to one token: temperature, top-k, top-p, in the order of transformers.
+
+use crate::error::ModelError;
+use crate::random::Random;
+
+/// How tokens are chosen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides the logits; 0 takes the most likely token always.
+    pub temperature: f64,
+    /// Keep only this many most likely tokens (and those as likely as the last of them); 0 keeps all.
+    pub top_k: usize,
+    /// Keep the fewest most likely tokens whose probabilities sum to at least this; 1 keeps all.
+    pub top_p: f64,
+    /// Most tokens to generate per sequence, the ending one included.
+    pub max_new_tokens: usize,
+    /// Texts that end a sequence; they are not part of its text.
+    pub stop: Vec<String>,
+    /// Ids that end a sequence.
+    pub eos: Vec<u32>,
+    /// Seed of all sequences; each has its own stream.
+    pub seed: u64,
+    /// Sequences that run together.
+    pub batch: usize,
+}
+
+impl Sampling {
+    /// Always the most likely token.
+    pub fn greedy(max_new_tokens: usize, eos: &[u32]) -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            max_new_tokens,
+            stop: Vec::new(),
+            eos: eos.to_vec(),
+            seed: 0,
+            batch: 16,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), ModelError> {
+        let bad = |text: String| Err(ModelError::request(text));
+        if !(self.temperature.is_finite() && 0.0 <= self.temperature) {
+            return bad(format!("temperature {} is not a number of at least 0", self.temperature));
+        }
+        if !(0.0 < self.top_p && self.top_p <= 1.0) {
+            return bad(format!("top-p {} is not above 0 and at most 1", self.top_p));
+        }
+        if self.max_new_tokens == 0 || self.batch == 0 {
+            return bad("at least one new token and one sequence per batch are needed".to_owned());
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return bad("an empty stop text would end every sequence".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Chooses a token; gives its id and its log-probability under the model itself (temperature 1, nothing cut off).
+    pub(super) fn choose(&self, logits: &[f32], random: &mut Random) -> (u32, f32) {
+        let best = argmax(logits);
+        let id = if self.temperature == 0.0 { best } else { self.draw(logits, logits[best], random) };
+        (id as u32, logits[id] - logits[best] - ln_sum_exp_below(logits, logits[best]))
+    }
+
+    fn draw(&self, logits: &[f32], best: f32, random: &mut Random) -> usize {
+        // Below e^-45 of the best, all tokens together cannot reach the last bit of the sum.
+        let reach = (45.0 * self.temperature) as f32;
+        let mut kept: Vec<(usize, f64)> = logits
+            .iter()
+            .enumerate()
+            .filter(|(_, logit)| best - **logit <= reach)
+            .map(|(id, logit)| (id, (f64::from(*logit - best) / self.temperature).exp()))
+            .collect();
+        // The best token's logit may be infinite or the temperature tiny: it always remains.
+        let is_cut = (0 < self.top_k && self.top_k < kept.len()) || self.top_p < 1.0;
+        if is_cut {
+            kept.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
+        }
+        if 0 < self.top_k && self.top_k < kept.len() {
+            let last = kept[self.top_k - 1].1;
+            kept.retain(|(_, weight)| last <= *weight);
+        }
+        let mut total: f64 = kept.iter().map(|(_, weight)| weight).sum();
+        if self.top_p < 1.0 {
+            let mut sum = 0.0;
+            let enough = kept.iter().position(|(_, weight)| {
+                sum += weight;
+                self.top_p * total <= sum
+            });
+            kept.truncate(enough.map_or(kept.len(), |index| index + 1));
+            total = kept.iter().map(|(_, weight)| weight).sum();
+        }
+        let mut rest = random.uniform() * total;
+        for (id, weight) in &kept {
+            rest -= weight;
+            if rest < 0.0 {
+                return *id;
+            }
+        }
+        kept.last().map_or_else(|| argmax(logits), |(id, _)| *id)
+    }
+}
+
+/// The first of the largest values.
+fn argmax(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if values[best] < *value || values[best].is_nan() {
+            best = index;
+        }
+    }
+    best
+}
+
+/// `ln sum exp(x - best)`.
+fn ln_sum_exp_below(values: &[f32], best: f32) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
+    let mut total = 0.0_f64;
+    // Short runs in single precision, their sum in double: fast, and exact to the last bits of a float.
+    for run in values.chunks(LANES * 64) {
+        let (groups, rest) = run.as_chunks::<LANES>();
+        for group in groups {
+            for (sum, value) in sums.iter_mut().zip(group) {
+                *sum += exp(value - best);
+            }
+        }
+        total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
+        total += rest.iter().map(|value| f64::from(exp(value - best))).sum::<f64>();
+        sums = [0.0; LANES];
+    }
+    total.ln() as f32
+}
+
+/// `e^x` for `x <= 0`, to two units in the last place, in a form that compilers vectorise: `2^n * e^r` with `|r| <= ln(2) / 2`.
+fn exp(x: f32) -> f32 {
+    // Adding and subtracting 1.5 * 2^23 rounds to a whole number.
+    const ROUND: f32 = 12_582_912.0;
+    let x = x.max(-87.0);
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = x - n * (355.0 / 512.0) + n * 2.121_944_4e-4;
+    let polynomial =
+        ((((1.987_569_1e-4 * r + 1.398_199_9e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r
+            + 0.5;
+    let power = f32::from_bits((((n as i32) + 127) as u32) << 23);
+    (polynomial * r * r + r + 1.0) * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampling(temperature: f64, top_k: usize, top_p: f64) -> Sampling {
+        Sampling { temperature, top_k, top_p, ..Sampling::greedy(1, &[]) }
+    }
+
+    #[test]
+    fn the_exponential_is_exact_to_a_few_bits() {
+        for step in 0..8600 {
+            let x = -(step as f32) / 100.0;
+            let expected = f64::from(x).exp();
+            assert!((f64::from(exp(x)) - expected).abs() < 3e-7 * expected, "{x}");
+        }
+    }
+
+    #[test]
+    fn log_probabilities_are_those_of_the_plain_model() {
+        let logits: Vec<f32> = (0..5000).map(|id| ((id * 37) % 101) as f32 / 10.0).collect();
+        let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+        let (id, logprob) = sampling(0.3, 5, 0.9).choose(&logits, &mut Random::numbered(1, 1));
+        let expected = f64::from(logits[id as usize]) - sum.ln();
+        assert!((f64::from(logprob) - expected).abs() < 1e-5);
+    }
+
+    #[test]
+    fn frequencies_follow_the_temperature() {
+        let logits = [0.0, 1.0, 2.0];
+        for temperature in [0.5, 1.0, 2.0] {
+            let weights = logits.map(|logit: f32| (f64::from(logit) / temperature).exp());
+            let mut random = Random::numbered(3, 0);
+            let mut counts = [0.0; 3];
+            for _ in 0..20_000 {
+                counts[sampling(temperature, 0, 1.0).choose(&logits, &mut random).0 as usize] += 1.0 / 20_000.0;
+            }
+            for (count, weight) in counts.iter().zip(weights) {
+                assert!((count - weight / weights.iter().sum::<f64>()).abs() < 0.015, "{counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn cutting_off_keeps_only_the_likely() {
+        let logits = [3.0, 1.0, 2.0, 0.0];
+        let mut random = Random::numbered(3, 0);
+        let mut drawn = |sampling: Sampling| {
+            let mut ids: Vec<u32> = (0..2000).map(|_| sampling.choose(&logits, &mut random).0).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        };
+        assert_eq!(drawn(sampling(1.0, 2, 1.0)), [0, 2]);
+        assert_eq!(drawn(sampling(1.0, 0, 0.5)), [0]);
+        assert_eq!(drawn(sampling(1.0, 0, 0.7)), [0, 2]);
+        assert_eq!(drawn(sampling(5.0, 0, 1.0)), [0, 1, 2, 3]);
+        assert_eq!(drawn(sampling(0.0, 0, 1.0)), [0]);
+        assert_eq!(drawn(sampling(1e-9, 0, 1.0)), [0]);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        for bad in [sampling(-1.0, 0, 1.0), sampling(f64::NAN, 0, 1.0), sampling(1.0, 0, 0.0), sampling(1.0, 0, 1.5)] {
+            assert!(bad.check().is_err(), "{bad:?}");
+        }
+        assert!(Sampling { batch: 0, ..sampling(1.0, 0, 1.0) }.check().is_err());
+        assert!(Sampling { max_new_tokens: 0, ..sampling(1.0, 0, 1.0) }.check().is_err());
+        assert!(Sampling { stop: vec![String::new()], ..sampling(1.0, 0, 1.0) }.check().is_err());
+    }
+}

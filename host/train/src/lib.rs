@@ -1,0 +1,30 @@
+//! Models, tensors, generation and training on burn.
+//!
+//! A [`model::LanguageModel`] is read from a Hugging Face folder: configuration, weights, tokenizer, chat template. Its decoder
+//! scores and generates text, plain or with a low-rank adapter ([`lora`]).
+
+pub mod batching;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod fused;
+pub mod generate;
+pub mod gguf;
+pub mod lora;
+pub mod model;
+pub mod random;
+pub mod template;
+pub mod tensors;
+pub mod tokenizer;
+
+#[cfg(test)]
+mod test_folder;
+
+use burn::tensor::Tensor;
+
+pub use error::ModelError;
+
+/// The values of a tensor, row by row, as f32 on the host.
+pub(crate) fn tensor_values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.inner().into_data().convert::<f32>().try_into_vec().expect("converted to f32 just before")
+}

@@ -1,0 +1,24 @@
+//! Language models: configuration, weights, decoder and what belongs to a model folder.
+
+pub mod attention;
+pub mod batch;
+pub mod cache;
+pub mod config;
+pub mod decoder;
+pub mod export;
+pub mod language_model;
+pub mod logprobs;
+pub mod mlp;
+pub mod norm;
+pub(crate) mod ops;
+pub mod projection;
+pub mod rope;
+pub mod weights;
+
+pub use batch::TokenBatch;
+pub use cache::KvCache;
+pub use config::{Activation, Biases, Family, ModelConfig};
+pub use decoder::{Decoder, Forward, ForwardOutput};
+pub use export::{NamedTensor, WeightType};
+pub use language_model::LanguageModel;
+pub use weights::{HostTensor, RandomWeights, TensorSource, WeightFiles};

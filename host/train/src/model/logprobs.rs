@@ -1,0 +1,133 @@
+//! Log-probabilities of given tokens, without forming the logits of a whole batch at once.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::error::ModelError;
+use crate::model::batch::TokenBatch;
+use crate::model::decoder::Decoder;
+use crate::tensor_values;
+
+/// Columns whose logits exist at the same time: 256 columns of a vocabulary of 49152 are 50 MB.
+const CHUNK: usize = 256;
+
+/// Which hidden state predicts which token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// `row * width + column` of the hidden state; the token predicted stands one column further.
+    pub index: usize,
+    /// The token's id.
+    pub id: u32,
+}
+
+/// A prompt and the completion whose log-probabilities are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// At least one token.
+    pub prompt: Vec<u32>,
+    /// May be empty.
+    pub completion: Vec<u32>,
+}
+
+impl TokenBatch {
+    /// Every token that has one before it in its segment, in row-major order.
+    pub fn targets(&self) -> Vec<Target> {
+        let mut targets = Vec::new();
+        for row in 0..self.rows() {
+            for segment in self.segments(row) {
+                for column in segment.start + 1..segment.end {
+                    let index = row * self.width() + column;
+                    targets.push(Target { index: index - 1, id: self.tokens()[index] });
+                }
+            }
+        }
+        targets
+    }
+}
+
+impl Decoder {
+    /// Log-probability of each target, given hidden states `[rows, columns, hidden]`: `[targets]`, in order.
+    ///
+    /// `log p = logit[id] - log sum exp(logits)`, in float32. Gradients flow to the hidden states and the head.
+    pub fn target_logprobs(&self, hidden: Tensor<3>, targets: &[Target]) -> Tensor<1> {
+        let [rows, columns, width] = hidden.dims();
+        let device = hidden.device().inner();
+        if targets.is_empty() {
+            return Tensor::zeros([0], &device);
+        }
+        let flat = hidden.reshape([rows * columns, width]);
+        let parts = targets
+            .chunks(CHUNK)
+            .map(|targets| {
+                let count = targets.len();
+                let indices = int_tensor(targets.iter().map(|target| target.index), &device);
+                let ids = int_tensor(targets.iter().map(|target| target.id as usize), &device);
+                let logits = self.head(flat.clone().select(0, indices).unsqueeze_dim(0));
+                let logprobs = log_softmax(logits.reshape([count, self.config().vocab_size]), 1);
+                logprobs.gather(1, ids.reshape([count, 1])).reshape([count])
+            })
+            .collect();
+        Tensor::cat(parts, 0)
+    }
+
+    /// Log-probability of every token of a batch given those before it: `[rows, columns]`; 0 for the first token of a segment and
+    /// in padding. Gradients flow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::forward`].
+    pub fn token_logprobs(&self, batch: &TokenBatch) -> Result<Tensor<2>, ModelError> {
+        let hidden = self.hidden(batch)?;
+        let targets = batch.targets();
+        let logprobs = self.target_logprobs(hidden, &targets);
+        let device = logprobs.device().inner();
+        // One zero stands in for all the places that have no log-probability.
+        let mut places = vec![0; batch.tokens().len()];
+        for (number, target) in targets.iter().enumerate() {
+            places[target.index + 1] = number + 1;
+        }
+        let with_zero = Tensor::cat(vec![Tensor::zeros([1], &device), logprobs], 0);
+        let places = int_tensor(places.into_iter(), &device);
+        Ok(with_zero.select(0, places).reshape([batch.rows(), batch.width()]))
+    }
+
+    /// Log-probabilities of the completion tokens of each pair, in order. `batch` pairs are computed together, pairs of like
+    /// length first, which does not change the results' order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::forward`], and when a prompt is empty.
+    pub fn score(&self, pairs: &[Pair], batch: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+        let mut order: Vec<usize> = (0..pairs.len()).collect();
+        order.sort_by_key(|index| pairs[*index].prompt.len() + pairs[*index].completion.len());
+        let mut scores = vec![Vec::new(); pairs.len()];
+        for indices in order.chunks(batch.max(1)) {
+            if let Some(index) = indices.iter().find(|index| pairs[**index].prompt.is_empty()) {
+                return Err(ModelError::request(format!("the prompt of pair {index} is empty")));
+            }
+            let sequences: Vec<Vec<u32>> =
+                indices.iter().map(|index| [&pairs[*index].prompt[..], &pairs[*index].completion].concat()).collect();
+            let batch = TokenBatch::right_padded(&sequences)?;
+            let mut targets = Vec::new();
+            for (row, index) in indices.iter().enumerate() {
+                let before = row * batch.width() + pairs[*index].prompt.len() - 1;
+                let ids = pairs[*index].completion.iter().enumerate();
+                targets.extend(ids.map(|(place, id)| Target { index: before + place, id: *id }));
+            }
+            let logprobs = tensor_values(self.target_logprobs(self.hidden(&batch)?, &targets));
+            let mut rest = logprobs.as_slice();
+            for index in indices {
+                let (own, others) = rest.split_at(pairs[*index].completion.len());
+                scores[*index] = own.to_vec();
+                rest = others;
+            }
+        }
+        Ok(scores)
+    }
+}
+
+fn int_tensor(values: impl Iterator<Item = usize>, device: &burn::tensor::Device) -> Tensor<1, Int> {
+    let values: Vec<i32> = values.map(|value| value as i32).collect();
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}
