@@ -59,3 +59,70 @@ fn inverse(total: f64) -> f32 {
 }
 
 tunesmith_sdk::export!(Nll: objective);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tunesmith_sdk_test::{PretendHost, TokenRow, check_manifest};
+
+    /// Two rows of 3 and 1 tokens: the means over tokens and over rows differ.
+    fn rows() -> [TokenRow; 2] {
+        [TokenRow::new(&[-1.0, -2.0, -3.0]), TokenRow::new(&[-4.0])]
+    }
+
+    #[track_caller]
+    fn check(reduction: &str, rows: &[TokenRow], loss: f32) {
+        let host = PretendHost::of("plugin.toml").setting("reduction", reduction);
+        assert_eq!(host.objective::<Nll>(rows), Ok(loss));
+    }
+
+    #[test]
+    fn the_manifest_says_what_the_code_does() {
+        check_manifest::<Nll>("plugin.toml");
+    }
+
+    #[test]
+    fn a_token_mean_divides_by_the_tokens() {
+        check("token-mean", &rows(), 2.5);
+    }
+
+    #[test]
+    fn a_sequence_mean_divides_by_the_length_and_then_by_the_rows() {
+        check("sequence-mean", &rows(), 3.0);
+    }
+
+    #[test]
+    fn a_sum_divides_by_nothing() {
+        check("sum", &rows(), 10.0);
+    }
+
+    #[test]
+    fn weights_count_in_the_sum_and_in_the_divisor() {
+        let rows = [TokenRow::new(&[-1.0, -2.0]).weights(&[3.0, 1.0]), TokenRow::new(&[-4.0]).weights(&[0.0])];
+        check("token-mean", &rows, 1.25);
+        check("sequence-mean", &rows, 0.625);
+        check("sum", &rows, 5.0);
+    }
+
+    #[test]
+    fn tokens_that_are_not_trained_on_do_not_count() {
+        check("token-mean", &[TokenRow::new(&[-1.0, -5.0]).mask(&[true, false])], 1.0);
+    }
+
+    #[test]
+    fn the_gradient_by_each_log_probability_is_its_share() {
+        let host = PretendHost::of("plugin.toml");
+        assert_eq!(host.gradient::<Nll>(&rows()), Ok(vec![vec![0.0, -0.25, -0.25, -0.25], vec![0.0, -0.25]]));
+    }
+
+    #[test]
+    fn a_step_without_weight_has_no_loss() {
+        check("token-mean", &[TokenRow::new(&[-1.0]).weights(&[0.0])], 0.0);
+    }
+
+    #[test]
+    fn an_unknown_reduction_is_a_bad_setting() {
+        let host = PretendHost::of("plugin.toml").setting("reduction", "mean");
+        assert!(matches!(host.objective::<Nll>(&rows()), Err(Error::BadSettings(text)) if text.contains("token-mean")));
+    }
+}
