@@ -151,6 +151,22 @@ pub(crate) enum Model {
         /// The folder to be made.
         out: PathBuf,
     },
+    /// Compare a model folder with what another implementation computed with it; 1 if a value is off by more than the tolerance.
+    Compare {
+        /// The model folder.
+        folder: PathBuf,
+        /// The expectations, a JSON file: `input_ids`, `logits_row0`, `gradient_norms`, `runs` and others; all are optional.
+        expected: PathBuf,
+        /// The largest `|found - expected| / (|expected| + 0.1)` that is fine; tokens must be equal.
+        #[arg(long, value_name = "X", default_value_t = 1e-4)]
+        tolerance: f64,
+        /// `cpu`, `cuda` or `cuda:N`.
+        #[arg(long, default_value = "cpu")]
+        device: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Print sizes, types, tokenizer and chat template of a model folder; weights are not read.
     Inspect {
         /// The model folder.

@@ -117,6 +117,36 @@ pub fn import_model(file: &Path, folder: &Path, observer: &mut dyn Observer) -> 
     Ok(Imported { architecture, name, licence, tensors, weights, bytes })
 }
 
+/// How far a model is from what another implementation computed with it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Comparison {
+    /// What was compared, by its field in the expectations.
+    pub name: String,
+    /// How many values.
+    pub values: u64,
+    /// The largest `|found - expected| / (|expected| + 0.1)`; infinite where tokens or the number of values differ.
+    pub error: f64,
+}
+
+/// Compares the model in `folder` with the logits, hidden norms, loss, gradient norms and greedy tokens in the JSON file `expected`, as a
+/// short transformers script writes them; see [`tunesmith_train::compare`] for its fields.
+///
+/// # Errors
+///
+/// Fails with [`Error::Model`] when the folder or the file cannot be used.
+pub fn compare_model(folder: &Path, expected: &Path, device: &str) -> Result<Vec<Comparison>, Error> {
+    let fault = |what: &str| Fault::of_file(folder, what);
+    let device = tunesmith_train::device::open(device)
+        .map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))?;
+    let found = tunesmith_train::compare::compare(folder, expected, &device)
+        .map_err(|error| Error::Model(fault("the model cannot be compared").because(error)))?;
+    Ok(found
+        .into_iter()
+        .map(|one| Comparison { name: one.name, values: one.values as u64, error: one.error })
+        .collect())
+}
+
 /// Checks the plan's model without reading its weights, and notes its digest.
 pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
     let fault = |what: &str| written.fault("model.path", what);

@@ -80,7 +80,7 @@ pub(crate) fn engine(options: &Options) -> Result<Engine, Error> {
 
 /// The key of each stage's table in the recipe: `judge`, `reward.0`, `reward.1`.
 fn fields(stages: &[StagePlan]) -> Vec<String> {
-    let mut rewards = 0..;
+    let mut rewards = 0_usize..;
     let mut field = |stage: &StagePlan| match stage.stage {
         Stage::Reward => format!("reward.{}", rewards.next().unwrap_or(0)),
         stage => stage.name().to_owned(),

@@ -43,12 +43,12 @@ pub struct GenerateRequest {
 /// Does the whole run of a plan.
 pub(crate) fn run(
     plan: &Plan,
-    pool: &Rows,
+    pool: &[Arc<Example>],
     evals: &[(String, Rows)],
     plugins: &[Placed],
     observer: &mut dyn Observer,
 ) -> Result<Summary, Error> {
-    let inputs = inputs(plan, pool.clone(), evals, plugins, observer)?;
+    let inputs = inputs(plan, pool.to_vec(), evals, plugins, observer)?;
     run::run(plan, inputs, observer).map_err(|error| Error::run("the run failed", error))
 }
 

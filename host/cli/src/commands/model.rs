@@ -31,6 +31,26 @@ pub(crate) fn inspect(folder: &Path, json: bool) -> Result<()> {
     if json { print_json(&report) } else { show(&report) }
 }
 
+pub(crate) fn compare(folder: &Path, expected: &Path, tolerance: f64, device: &str, json: bool) -> Result<()> {
+    let found = tunesmith::compare_model(folder, expected, device)?;
+    // A tolerance that is no number makes nothing fine.
+    let is_fine = |one: &tunesmith::Comparison| one.error <= tolerance;
+    if json {
+        print_json(&found)?;
+    } else {
+        let mut rows = vec![["compared", "values", "error", "verdict"].map(ToOwned::to_owned).to_vec()];
+        for one in &found {
+            let verdict = if is_fine(one) { "fine" } else { "off" };
+            let error = if one.error.is_finite() { format!("{:.1e}", one.error) } else { "differ".to_owned() };
+            rows.push(vec![one_line(&one.name), one.values.to_string(), error, verdict.to_owned()]);
+        }
+        print(&table(&rows))?;
+    }
+    let off = found.iter().filter(|one| !is_fine(one)).count();
+    anyhow::ensure!(off == 0, "{off} of {} comparisons are off by more than {tolerance:e}", found.len());
+    Ok(())
+}
+
 fn show(report: &ModelReport) -> Result<()> {
     let line = |name: &str, value: String| vec![name.to_owned(), value];
     let mut rows = vec![
