@@ -1,4 +1,7 @@
 //! The digit lab: a model small enough to be trained in minutes, and what each method does to it.
 
+pub mod lab;
 pub mod model;
+pub mod probe;
+pub mod table;
 pub mod task;

@@ -1,3 +1,126 @@
-//! Runs the digit lab's experiments and prints their tables.
+//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives]`.
 
-fn main() {}
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use digit_lab::lab::{self, Arm, Outcome};
+use digit_lab::probe::{Likelihood, Probe};
+use digit_lab::table::{number, table};
+use digit_lab::task;
+
+/// Samples per row behind the accuracy at temperature 1.
+const SAMPLES: u32 = 4;
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let lab = Lab::open()?;
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => {
+            lab.selective()?;
+            lab.objectives("noisy", "held-out")?;
+            lab.objectives("recoded", "recoded-held-out")
+        }
+        ["selective"] => lab.selective(),
+        ["objectives"] => {
+            lab.objectives("noisy", "held-out")?;
+            lab.objectives("recoded", "recoded-held-out")
+        }
+        _ => bail!("usage: digit-lab [selective|objectives]"),
+    }
+}
+
+/// Where everything lies.
+struct Lab {
+    recipes: PathBuf,
+    runs: PathBuf,
+    /// The folder of this start's arms.
+    arms: PathBuf,
+}
+
+impl Lab {
+    /// Makes data and the random model if they are not there yet.
+    fn open() -> anyhow::Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (recipes, runs) = (root.join("recipes"), root.join("runs"));
+        if !runs.join("fresh").exists() {
+            say("making data and a random model")?;
+            lab::prepare(&runs, lab::FULL)?;
+        }
+        let free = (1..).map(|number: u32| runs.join(format!("arms-{number}"))).find(|folder| !folder.exists());
+        Ok(Self { recipes, runs, arms: free.context("no free name below `runs`")? })
+    }
+
+    fn train(&self, arm: &Arm, folder: &Path) -> anyhow::Result<Outcome> {
+        let start = Instant::now();
+        let outcome = lab::run(&self.recipes, arm, &[], folder)?;
+        let summary = &outcome.summary;
+        let seconds = start.elapsed().as_secs_f64();
+        say(&format!("{}: {} steps, {} tokens, {seconds:.0} s", arm.name, summary.steps, summary.tokens))?;
+        Ok(outcome)
+    }
+
+    /// Trains a base, unless that was done before.
+    fn base(&self, name: &'static str) -> anyhow::Result<PathBuf> {
+        let folder = self.runs.join(name);
+        if !folder.join("summary.json").exists() {
+            let outcome = self.train(&Arm { name: name.into(), recipe: name, set: Vec::new() }, &folder)?;
+            for set in &outcome.summary.sets {
+                say(&format!("{name}: {} {:?}", set.name, set.after))?;
+            }
+        }
+        Ok(folder.join("model"))
+    }
+
+    /// Plain fine-tuning, S3FT and SSR with the same steps and batches.
+    fn selective(&self) -> anyhow::Result<()> {
+        let base = Probe::open(&self.base("base-mixed")?)?;
+        let head = ["arm", "task", "retained", "kl task", "kl retained", "base nll of targets", "self", "paraphrase", "gold"];
+        let mut rows = vec![head.map(String::from).to_vec()];
+        for arm in lab::selective() {
+            let outcome = self.train(&arm, &self.arms.join(&arm.name))?;
+            if rows.len() == 1 {
+                let gold = base.likelihood(&task::read(&lab::data(&self.runs, "train"))?)?;
+                let before = |set: &str| number(outcome.before(set, "accuracy"));
+                let row = ["base".into(), before("task"), before("retained"), "0".into(), "0".into(), number(Some(gold.nll))];
+                rows.push(row.to_vec());
+            }
+            let after = |set: &str, metric: &str| number(outcome.after(set, metric));
+            let mut row = vec![arm.name.clone(), after("task", "accuracy"), after("retained", "accuracy")];
+            row.extend([after("task", "kl"), after("retained", "kl")]);
+            row.push(number(Some(base.likelihood(&outcome.targets()?)?.nll)));
+            row.extend(["self", "paraphrase", "gold"].map(|provenance| outcome.rows(provenance).to_string()));
+            rows.push(row);
+        }
+        say(&format!("\nselective: gold answers in a foreign style\n{}", table(&rows)))
+    }
+
+    /// The objectives on one training set, measured on held-out rows of one kind.
+    fn objectives(&self, recipe: &'static str, held_out: &str) -> anyhow::Result<()> {
+        let held_out = task::read(&lab::data(&self.runs, held_out))?;
+        let base = self.base("base-strong")?;
+        let train = task::read(&lab::data(&self.runs, recipe))?;
+        let probe = Probe::open(&base)?;
+        let Likelihood { mean_p, .. } = probe.likelihood(&train[..lab::FULL.train.min(train.len())])?;
+        let mut rows = vec![["arm", "greedy", "sampled", "nll of gold"].map(String::from).to_vec()];
+        let sampled = |probe: &Probe| Ok::<_, anyhow::Error>(number(Some(probe.sampled_accuracy(&held_out, SAMPLES)?)));
+        let nll = |probe: &Probe| Ok::<_, anyhow::Error>(number(Some(probe.likelihood(&held_out)?.nll)));
+        for arm in lab::objectives(recipe) {
+            let outcome = self.train(&arm, &self.arms.join(&arm.name))?;
+            if rows.len() == 1 {
+                let greedy = number(outcome.before("eval", "accuracy"));
+                rows.push(vec!["base".into(), greedy, sampled(&probe)?, nll(&probe)?]);
+            }
+            let after = Probe::open(&outcome.model())?;
+            rows.push(vec![arm.name, number(outcome.after("eval", "accuracy")), sampled(&after)?, nll(&after)?]);
+        }
+        say(&format!("\n{recipe}: the base's mean p of the training tokens is {mean_p:.4}\n{}", table(&rows)))
+    }
+}
+
+/// Prints a line at once.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot print")
+}

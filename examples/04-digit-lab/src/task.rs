@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tunesmith_train::random::Random;
 
 /// A prompt and its gold completion.
@@ -147,6 +147,24 @@ pub fn write(path: &Path, rows: impl Iterator<Item = Row>) -> anyhow::Result<()>
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     fs::write(path, lines).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+///
+/// Fails when the file cannot be read or a line lacks a column.
+pub fn read(path: &Path) -> anyhow::Result<Vec<Row>> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.lines().map(|line| row(&serde_json::from_str(line)?)).collect()
+}
+
+fn row(line: &Value) -> anyhow::Result<Row> {
+    let column = |name: &str| {
+        let text = line.get(name).and_then(Value::as_str);
+        text.map(str::to_owned).with_context(|| format!("a line has no text `{name}`"))
+    };
+    Ok(Row { prompt: column("prompt")?, completion: column("completion")? })
 }
 
 #[cfg(test)]

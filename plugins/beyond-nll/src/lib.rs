@@ -86,3 +86,6 @@ impl BeyondNll {
 }
 
 tunesmith_sdk::export!(BeyondNll: objective);
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,9 @@
 
 use tunesmith_sdk::{Error, Examples, Model, Prompts, Sampling, TrainingSet, Verdict, judging};
 
-use crate::math::{Source, is_accepted, is_usable, nll_per_token};
+use crate::math::{Source, is_accepted, is_usable};
 
-/// The model that answers and scores: the one that training starts from, fixed for the whole build.
+/// The model that answers: the one that training starts from, fixed for the whole build.
 const START: &str = "reference";
 
 /// How answers are sampled and when they are accepted.
@@ -88,33 +88,6 @@ pub fn choose(chosen: &TrainingSet, targets: &[Target]) {
             Source::Own | Source::Paraphrase => chosen.replace(target.row, &target.text, provenance),
         }
     }
-}
-
-/// Scores gold and chosen answers under the starting model: notes `gold-logprob` and `target-logprob` (mean per token, nats) on each row, and
-/// the metrics `base-nll-gold` and `base-nll-target` (per token, over the call). Needs the grant `model.score`.
-///
-/// # Errors
-///
-/// Fails without the grant.
-pub fn diagnose(pool: &Examples, chosen: &TrainingSet, targets: &[Target]) -> Result<(), Error> {
-    if targets.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<usize> = targets.iter().map(|target| target.row).collect();
-    let golds = pool.completions();
-    let gold_texts: Vec<String> = rows.iter().map(|&row| golds[row].clone().unwrap_or_default()).collect();
-    let target_texts: Vec<String> = targets.iter().map(|target| target.text.clone()).collect();
-    let model = Model::open(START)?;
-    for (name, texts) in [("gold", gold_texts), ("target", target_texts)] {
-        let scores = model.score(&Prompts::new().rows(pool, &rows), &texts)?;
-        for (&row, mean) in rows.iter().zip(scores.means()) {
-            chosen.note(row, &format!("{name}-logprob"), mean);
-        }
-        if let Some(nll) = nll_per_token(&scores.sums(), &scores.lengths()) {
-            tunesmith_sdk::log::metric(&format!("base-nll-{name}"), nll);
-        }
-    }
-    Ok(())
 }
 
 /// How right an answer is, 0.0 to 1.0; what a judge cannot tell is wrong.

@@ -6,7 +6,7 @@ pub mod math;
 use serde::Deserialize;
 use tunesmith_sdk::{Curate, Error, Examples, Plugin, Prompts, TrainingSet, log};
 
-use attempt::{Rules, Target, attempt, choose, diagnose, gold_targets};
+use attempt::{Rules, Target, attempt, choose, gold_targets};
 use math::{Source, fill, rate};
 
 /// The settings, as `plugin.toml` describes them.
@@ -19,7 +19,6 @@ pub struct Settings {
     rewrite_prompt: String,
     accept_at: f32,
     unfinished_is_wrong: bool,
-    diagnose: bool,
 }
 
 /// The plugin.
@@ -55,7 +54,7 @@ impl Curate for S3ft {
             self.try_rewording(pool, chosen, &mut targets)?;
         }
         choose(chosen, &targets);
-        if self.settings.diagnose { diagnose(pool, chosen, &targets) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -104,3 +103,6 @@ fn settle<'a>(
 }
 
 tunesmith_sdk::export!(S3ft: curate);
+
+#[cfg(test)]
+mod tests;

@@ -68,12 +68,6 @@ pub fn rates_by_class<'a>(rows: impl Iterator<Item = (&'a str, bool)>) -> Vec<(S
     counts.into_iter().map(|(class, (accepted, asked))| (class.to_owned(), rate(accepted, asked))).collect()
 }
 
-/// Negative log-likelihood per token over several texts: `-sum(log p) / sum(tokens)`; none without tokens.
-pub fn nll_per_token(sums: &[f64], lengths: &[u32]) -> Option<f64> {
-    let tokens: u64 = lengths.iter().copied().map(u64::from).sum();
-    (0 < tokens).then(|| -sums.iter().sum::<f64>() / tokens as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,12 +105,5 @@ mod tests {
         assert!(rate(0, 0).abs() < f64::EPSILON);
         let rows = [("yes", true), ("no", false), ("yes", false)];
         assert_eq!(rates_by_class(rows.into_iter()), [("no".to_owned(), 0.0), ("yes".to_owned(), 0.5)]);
-    }
-
-    #[test]
-    fn nll_is_a_mean_over_all_tokens_not_over_texts() {
-        let nll = nll_per_token(&[-1.0, -5.0], &[1, 2]).expect("there are tokens");
-        assert!((nll - 2.0).abs() < 1e-12);
-        assert!(nll_per_token(&[], &[]).is_none());
     }
 }

@@ -9,7 +9,7 @@ pub mod math;
 use serde::Deserialize;
 use tunesmith_sdk::{Curate, Error, Examples, Plugin, Prompts, TrainingSet, log};
 
-use attempt::{Rules, attempt, choose, diagnose, gold_targets};
+use attempt::{Rules, attempt, choose, gold_targets};
 use math::{Source, rate, rates_by_class};
 
 /// The settings, as `plugin.toml` describes them.
@@ -21,7 +21,6 @@ pub struct Settings {
     accept_at: f32,
     unfinished_is_wrong: bool,
     class_column: String,
-    diagnose: bool,
 }
 
 /// The plugin.
@@ -57,7 +56,7 @@ impl Curate for Ssr {
         }
         self.report(pool, &rows, &accepted);
         choose(chosen, &targets);
-        if self.settings.diagnose { diagnose(pool, chosen, &targets) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -82,3 +81,57 @@ impl Ssr {
 }
 
 tunesmith_sdk::export!(Ssr: curate);
+
+#[cfg(test)]
+mod tests {
+    use tunesmith_sdk::Verdict;
+    use tunesmith_sdk_test::{Choice, PretendHost, PretendModel, Row, check_manifest};
+
+    use super::*;
+
+    const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/plugin.toml");
+
+    /// A model that always answers `1`, and a judge that compares with the gold answer.
+    fn host() -> PretendHost {
+        PretendHost::of(MANIFEST)
+            .model("reference", PretendModel::saying(|_, _| "1".into()))
+            .judging(|case| Verdict::from(case.reference.as_ref() == Some(&case.answer)))
+    }
+
+    fn row(gold: &str, class: &str) -> Row {
+        Row::new("q").completion(gold).column("answerable", class)
+    }
+
+    #[test]
+    fn the_manifest_says_what_the_code_does() {
+        check_manifest::<Ssr>(MANIFEST);
+    }
+
+    #[test]
+    fn accepted_answers_replace_gold() {
+        let host = host();
+        let curated = host.curate::<Ssr>(&[row("1", "yes"), row("2", "yes")]).expect("nothing is missing");
+        let expected = [
+            Choice::Replace { row: 0, completion: "1".into(), provenance: "self".into() },
+            Choice::Keep { row: 1, provenance: "gold".into() },
+        ];
+        assert_eq!(curated.choices, expected);
+        assert_eq!(host.report().metric("accept-rate-self"), Some(0.5));
+    }
+
+    #[test]
+    fn without_accepted_answers_the_set_is_the_data_as_it_is() {
+        let rows: Vec<Row> = (2..9).map(|gold| row(&gold.to_string(), "yes")).collect();
+        let curated = host().curate::<Ssr>(&rows).expect("nothing is missing");
+        let plain: Vec<Choice> = (0..7).map(|row| Choice::Keep { row, provenance: "gold".into() }).collect();
+        assert_eq!(curated.choices, plain);
+    }
+
+    #[test]
+    fn accept_rates_are_told_by_class() {
+        let host = host().setting("class-column", "answerable");
+        host.curate::<Ssr>(&[row("1", "yes"), row("2", "yes"), row("1", "no")]).expect("nothing is missing");
+        assert_eq!(host.report().metric("accept-rate-self-yes"), Some(0.5));
+        assert_eq!(host.report().metric("accept-rate-self-no"), Some(1.0));
+    }
+}

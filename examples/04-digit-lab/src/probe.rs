@@ -1,0 +1,70 @@
+//! What a trained model does at temperature 1, and how likely given answers are to it: greedy accuracy hides most effects.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tunesmith_core::model::{LanguageModel, Message, Prompt, Sampling};
+use tunesmith_core::plan::GeneratePlan;
+use tunesmith_train::{device, model, service};
+
+use crate::task::Row;
+
+/// A model folder, opened.
+pub struct Probe {
+    model: Arc<dyn LanguageModel>,
+}
+
+/// How likely given answers are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likelihood {
+    /// Negative log-likelihood per token in nats, over all tokens.
+    pub nll: f64,
+    /// The mean probability of a token.
+    pub mean_p: f64,
+}
+
+impl Probe {
+    /// Opens a model folder on the CPU.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the folder cannot be used.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let model = model::LanguageModel::load(folder, &device::open("cpu")?)?;
+        Ok(Self { model: service::open(&model, &GeneratePlan { max_tokens: 12, batch: 64, chunk: 1 }) })
+    }
+
+    /// The share of samples that equal the completion, in 0.0 to 1.0: `samples` per row at temperature 1.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the model refuses a prompt.
+    pub fn sampled_accuracy(&self, rows: &[Row], samples: u32) -> anyhow::Result<f64> {
+        let sampling = Sampling { temperature: 1.0, samples, seed: crate::lab::SEED, ..Sampling::greedy(12) };
+        let answers = self.model.generate(&prompts(rows), &sampling)?;
+        let golds = rows.iter().flat_map(|row| std::iter::repeat_n(&row.completion, samples as usize));
+        let right = answers.iter().zip(golds).filter(|(answer, gold)| answer.text == **gold).count();
+        Ok(right as f64 / answers.len().max(1) as f64)
+    }
+
+    /// How likely the completions are, end tokens included.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the model refuses a prompt.
+    pub fn likelihood(&self, rows: &[Row]) -> anyhow::Result<Likelihood> {
+        let completions: Vec<String> = rows.iter().map(|row| row.completion.clone()).collect();
+        let scores = self.model.score(&prompts(rows), &completions)?;
+        let logprobs: Vec<f64> =
+            scores.iter().flat_map(|score| &score.token_logprobs).map(|&logprob| logprob.into()).collect();
+        let tokens = logprobs.len().max(1) as f64;
+        Ok(Likelihood {
+            nll: -logprobs.iter().sum::<f64>() / tokens,
+            mean_p: logprobs.iter().map(|logprob| logprob.exp()).sum::<f64>() / tokens,
+        })
+    }
+}
+
+fn prompts(rows: &[Row]) -> Vec<Prompt> {
+    rows.iter().map(|row| Prompt::Chat(vec![Message::user(row.prompt.as_str())])).collect()
+}
