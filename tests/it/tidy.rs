@@ -135,6 +135,15 @@ fn paths_named_in_documents_exist() {
     assert_no_faults(&faults);
 }
 
+/// The programs on the README's first screen are members of the workspace, so the tests compile them.
+#[test]
+fn the_programs_in_the_readme_are_the_examples() {
+    let readme = read(&root().join("README.md"));
+    for example in ["examples/01-shortest-plugin/src/lib.rs", "examples/02-embedding/embed.rs"] {
+        assert!(readme.contains(&format!("```rust\n{}```", read(&root().join(example)))), "README.md does not show {example}");
+    }
+}
+
 #[test]
 fn the_map_for_newcomers_is_short() {
     let lines = read(&root().join("ARCHITECTURE.md")).lines().count();
