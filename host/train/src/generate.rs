@@ -4,6 +4,7 @@
 //! the batch: padding is never attended to, and every sequence draws from its own generator.
 
 use burn::tensor::Tensor;
+use burn_flex::Flex;
 
 use crate::error::ModelError;
 use crate::model::batch::TokenBatch;
@@ -72,9 +73,12 @@ impl<'a> Generator<'a> {
     ) -> Result<Vec<Generation>, ModelError> {
         sampling.check()?;
         self.check(prompts)?;
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
         // One dense product per layer and step instead of three: worth one merge for many steps.
         let merged = self.decoder.adapter_settings().map(|_| self.decoder.merged());
-        let plain = merged.as_ref().unwrap_or(self.decoder);
+        let plain = Plain::new(merged.as_ref().unwrap_or(self.decoder));
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         order.sort_by_key(|index| prompts[*index].ids.len());
         let mut results: Vec<Option<Generation>> = prompts.iter().map(|_| None).collect();
@@ -86,7 +90,7 @@ impl<'a> Generator<'a> {
                 progress(state);
             };
             let batch = indices.iter().map(|index| Sequence::new(*index, &prompts[*index], sampling)).collect();
-            for sequence in self.run(plain, batch, sampling, &mut step)? {
+            for sequence in self.run(&plain, batch, sampling, &mut step)? {
                 let index = sequence.index();
                 results[index] = Some(sequence.into_generation(self.tokenizer)?);
             }
@@ -114,31 +118,22 @@ impl<'a> Generator<'a> {
     /// Runs one batch until every sequence has ended; gives them in any order.
     fn run(
         &self,
-        decoder: &Decoder,
+        plain: &Plain<'_>,
         batch: Vec<Sequence>,
         sampling: &Sampling,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Sequence>, ModelError> {
-        let prompts: Vec<&[u32]> = batch.iter().map(Sequence::prompt).collect();
-        let tokens = TokenBatch::left_padded(&prompts)?;
-        let starts = prompts.iter().map(|prompt| tokens.width() - prompt.len()).collect();
-        let longest = sampling.max_new_tokens.min(decoder.config().max_positions);
-        let device = decoder.device().inner();
-        let mut cache = KvCache::new(decoder.config(), starts, tokens.width() + longest, &device);
-        let hidden = decoder.extend(tokens.tokens(), &mut cache)?;
-        // Only the last column's logits are ever looked at.
-        let mut logits = last_logits(decoder, hidden);
+        let config = plain.decoder.config();
+        let (mut cache, mut logits) = plain.prefill(&batch, sampling.max_new_tokens)?;
         let mut rows = batch;
         let mut done = Vec::new();
         loop {
-            let vocabulary = decoder.config().vocab_size;
             let mut next = Vec::with_capacity(rows.len());
-            let mut ended = 0;
-            let mut drawn = 0;
-            for (row, logits) in rows.iter_mut().zip(logits.chunks(vocabulary)) {
+            let (mut ended, mut drawn) = (0, 0);
+            for (row, logits) in rows.iter_mut().zip(logits.chunks(config.vocab_size)) {
                 if !row.is_finished() {
                     drawn += 1;
-                    row.draw(logits, sampling, self.tokenizer, decoder.config().max_positions)?;
+                    row.draw(logits, sampling, self.tokenizer, config.max_positions)?;
                     ended += usize::from(row.is_finished());
                 }
                 next.push(row.last_token());
@@ -148,11 +143,52 @@ impl<'a> Generator<'a> {
                 done.extend(rows);
                 return Ok(done);
             }
-            let is_full = decoder.config().max_positions < cache.length() + 2;
+            let is_full = config.max_positions < cache.length() + 2;
             leave(&mut rows, &mut next, &mut cache, &mut done, is_full);
-            let hidden = decoder.extend(&next, &mut cache)?;
-            logits = last_logits(decoder, hidden);
+            next.resize(cache.rows(), next[0]);
+            logits = plain.last_logits(plain.decoder.extend(&next, &mut cache)?);
         }
+    }
+}
+
+/// The decoder in the form that generation reads fastest.
+struct Plain<'a> {
+    decoder: &'a Decoder,
+    /// `[hidden, vocabulary]`, in this order in memory.
+    head: Tensor<2>,
+}
+
+/// A lone row gets a copy of itself beside it: products with a single row add in another order, and then a sequence's bits would
+/// depend on whether it has company.
+const LEAST: usize = 2;
+
+impl<'a> Plain<'a> {
+    fn new(decoder: &'a Decoder) -> Self {
+        let head = decoder.head_weight().inner().transpose();
+        let head = match head.clone().try_into_primitive::<Flex>() {
+            Ok(head) => Tensor::from_primitive::<Flex>(head.to_contiguous()),
+            Err(_) => head,
+        };
+        Self { decoder, head }
+    }
+
+    /// Computes the prompts; gives their cache, with room for the answers, and the logits of their last columns.
+    fn prefill(&self, batch: &[Sequence], max_new_tokens: usize) -> Result<(KvCache, Vec<f32>), ModelError> {
+        let mut prompts: Vec<&[u32]> = batch.iter().map(Sequence::prompt).collect();
+        prompts.resize(prompts.len().max(LEAST), prompts[0]);
+        let tokens = TokenBatch::left_padded_to(LEAST, &prompts)?;
+        let starts = prompts.iter().map(|prompt| tokens.width() - prompt.len()).collect();
+        let config = self.decoder.config();
+        let capacity = tokens.width() + max_new_tokens.min(config.max_positions);
+        let mut cache = KvCache::new(config, starts, capacity, &self.decoder.device().inner());
+        let hidden = self.decoder.extend(tokens.tokens(), &mut cache)?;
+        Ok((cache, self.last_logits(hidden)))
+    }
+
+    /// Only the last column's logits are ever looked at.
+    fn last_logits(&self, hidden: Tensor<3>) -> Vec<f32> {
+        let [rows, columns, width] = hidden.dims();
+        tensor_values(hidden.narrow(1, columns - 1, 1).reshape([rows, width]).matmul(self.head.clone()))
     }
 }
 
@@ -163,17 +199,13 @@ fn leave(rows: &mut Vec<Sequence>, next: &mut Vec<u32>, cache: &mut KvCache, don
     if finished == 0 || (finished * 4 < rows.len() && !at_once) {
         return;
     }
-    let stay: Vec<usize> = (0..rows.len()).filter(|row| !rows[*row].is_finished()).collect();
-    cache.keep(&stay);
+    let mut stay: Vec<usize> = (0..rows.len()).filter(|row| !rows[*row].is_finished()).collect();
     *next = stay.iter().map(|row| next[*row]).collect();
-    let (gone, active) = std::mem::take(rows).into_iter().partition(Sequence::is_finished);
+    stay.resize(stay.len().max(LEAST), stay[0]);
+    cache.keep(&stay);
+    let (gone, active): (Vec<_>, Vec<_>) = std::mem::take(rows).into_iter().partition(Sequence::is_finished);
     *rows = active;
-    done.extend::<Vec<_>>(gone);
-}
-
-fn last_logits(decoder: &Decoder, hidden: Tensor<3>) -> Vec<f32> {
-    let columns = hidden.dims()[1];
-    tensor_values(decoder.head(hidden.narrow(1, columns - 1, 1)))
+    done.extend(gone);
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From logits to one token: temperature, top-k, top-p, in the order of transformers.
 
 use crate::error::ModelError;
+use crate::fused::lanes::{exp_negative, sum_of};
 use crate::random::Random;
 
 /// How tokens are chosen.
@@ -113,38 +114,10 @@ fn argmax(values: &[f32]) -> usize {
     best
 }
 
-/// `ln sum exp(x - best)`.
+/// `ln sum exp(x - best)`: short runs in single precision, their sum in double, so the error stays at the last bits of a float.
 fn ln_sum_exp_below(values: &[f32], best: f32) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
-    let mut total = 0.0_f64;
-    // Short runs in single precision, their sum in double: fast, and exact to the last bits of a float.
-    for run in values.chunks(LANES * 64) {
-        let (groups, rest) = run.as_chunks::<LANES>();
-        for group in groups {
-            for (sum, value) in sums.iter_mut().zip(group) {
-                *sum += exp(value - best);
-            }
-        }
-        total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
-        total += rest.iter().map(|value| f64::from(exp(value - best))).sum::<f64>();
-        sums = [0.0; LANES];
-    }
-    total.ln() as f32
-}
-
-/// `e^x` for `x <= 0`, to two units in the last place, in a form that compilers vectorise: `2^n * e^r` with `|r| <= ln(2) / 2`.
-fn exp(x: f32) -> f32 {
-    // Adding and subtracting 1.5 * 2^23 rounds to a whole number.
-    const ROUND: f32 = 12_582_912.0;
-    let x = x.max(-87.0);
-    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let r = x - n * (355.0 / 512.0) + n * 2.121_944_4e-4;
-    let polynomial =
-        ((((1.987_569_1e-4 * r + 1.398_199_9e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r
-            + 0.5;
-    let power = f32::from_bits((((n as i32) + 127) as u32) << 23);
-    (polynomial * r * r + r + 1.0) * power
+    let sums = values.chunks(1024).map(|run| f64::from(sum_of(run, |value| exp_negative(value - best))));
+    sums.sum::<f64>().ln() as f32
 }
 
 #[cfg(test)]
@@ -153,15 +126,6 @@ mod tests {
 
     fn sampling(temperature: f64, top_k: usize, top_p: f64) -> Sampling {
         Sampling { temperature, top_k, top_p, ..Sampling::greedy(1, &[]) }
-    }
-
-    #[test]
-    fn the_exponential_is_exact_to_a_few_bits() {
-        for step in 0..8600 {
-            let x = -(step as f32) / 100.0;
-            let expected = f64::from(x).exp();
-            assert!((f64::from(exp(x)) - expected).abs() < 3e-7 * expected, "{x}");
-        }
     }
 
     #[test]

@@ -4,9 +4,10 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::error::ModelError;
+use crate::fused;
 use crate::model::cache::LayerCache;
 use crate::model::config::ModelConfig;
-use crate::model::ops::{self, Span};
+use crate::model::mixing::{Span, attend, attend_by_row};
 use crate::model::projection::Projection;
 use crate::model::rope::Rope;
 use crate::model::weights::TensorSource;
@@ -69,30 +70,29 @@ impl SelfAttention {
         })
     }
 
-    /// Applies the block to `[rows, columns, hidden]`; also gives the attention map if it is wanted.
+    /// Applies the block to `[rows, columns, hidden]`; without a cache it also gives the attention map.
     pub(crate) fn forward(
         &self,
         x: Tensor<3>,
         pass: &Pass,
         cache: Option<&mut LayerCache>,
-        wants_map: bool,
     ) -> (Tensor<3>, Option<Tensor<4>>) {
         let [rows, columns, _] = x.dims();
         let Heads { query, key, width } = self.heads;
         let q = self.q_proj.forward(x.clone()).reshape([rows, columns, query, width]);
         let k = self.k_proj.forward(x.clone()).reshape([rows, columns, key, width]);
         let v = self.v_proj.forward(x).reshape([rows, columns, key, width]);
-        let q = ops::rotate(q, &pass.rope);
-        let k = ops::rotate(k, &pass.rope);
-        let (k, v) = match cache {
-            None => (k, v),
-            Some(cache) => cache.extend(k, v, pass.span.offset),
-        };
-        let (mixed, map) = if wants_map {
-            let (mixed, map) = ops::attend_with_map(q, k, v, &pass.span);
-            (mixed, Some(map))
-        } else {
-            (ops::attend(q, k, v, &pass.span), None)
+        let q = fused::rope(q, pass.rope.cos.clone(), pass.rope.sin.clone());
+        let k = fused::rope(k, pass.rope.cos.clone(), pass.rope.sin.clone());
+        let (mixed, map) = match cache {
+            None => {
+                let (mixed, map) = attend(q, k, v, &pass.span);
+                (mixed, Some(map))
+            }
+            Some(cache) => {
+                let (k, v) = cache.extend(k, v, pass.span.offset);
+                (attend_by_row(q, k, v, &pass.span), None)
+            }
         };
         (self.o_proj.forward(mixed.reshape([rows, columns, query * width])), map)
     }

@@ -25,7 +25,12 @@ impl TokenBatch {
     ///
     /// Fails when there is no sequence or one of them is empty.
     pub fn left_padded<S: AsRef<[u32]>>(sequences: &[S]) -> Result<Self, ModelError> {
-        Self::padded(sequences, |width, len| width - len)
+        Self::padded(sequences, 0, |width, len| width - len)
+    }
+
+    /// As [`TokenBatch::left_padded`], with at least this many columns.
+    pub(crate) fn left_padded_to<S: AsRef<[u32]>>(width: usize, sequences: &[S]) -> Result<Self, ModelError> {
+        Self::padded(sequences, width, |width, len| width - len)
     }
 
     /// One sequence per row, beginning together.
@@ -34,7 +39,7 @@ impl TokenBatch {
     ///
     /// Fails when there is no sequence or one of them is empty.
     pub fn right_padded<S: AsRef<[u32]>>(sequences: &[S]) -> Result<Self, ModelError> {
-        Self::padded(sequences, |_, _| 0)
+        Self::padded(sequences, 0, |_, _| 0)
     }
 
     /// Several sequences per row, one after the other, padded on the right.
@@ -55,8 +60,12 @@ impl TokenBatch {
         batch.checked()
     }
 
-    fn padded<S: AsRef<[u32]>>(sequences: &[S], start: impl Fn(usize, usize) -> usize) -> Result<Self, ModelError> {
-        let width = sequences.iter().map(|sequence| sequence.as_ref().len()).max().unwrap_or(0);
+    fn padded<S: AsRef<[u32]>>(
+        sequences: &[S],
+        min_width: usize,
+        start: impl Fn(usize, usize) -> usize,
+    ) -> Result<Self, ModelError> {
+        let width = sequences.iter().map(|sequence| sequence.as_ref().len()).max().unwrap_or(0).max(min_width);
         let mut batch = Self::blank(sequences.len(), width)?;
         for (index, sequence) in sequences.iter().enumerate() {
             let sequence = sequence.as_ref();

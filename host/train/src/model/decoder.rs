@@ -10,9 +10,9 @@ use crate::model::attention::{Pass, SelfAttention};
 use crate::model::batch::TokenBatch;
 use crate::model::cache::{KvCache, LayerCache};
 use crate::model::config::ModelConfig;
+use crate::model::mixing::Span;
 use crate::model::mlp::Mlp;
 use crate::model::norm::RmsNorm;
-use crate::model::ops::Span;
 use crate::model::projection::{Embedding, Projection};
 use crate::model::rope::Rope;
 use crate::model::weights::{RandomWeights, TensorSource};
@@ -215,6 +215,14 @@ impl Decoder {
         }
     }
 
+    /// The head's weight as `[vocabulary, hidden]`.
+    pub(crate) fn head_weight(&self) -> Tensor<2> {
+        match &self.lm_head {
+            Some(head) => head.weight.val().transpose(),
+            None => self.model.embed_tokens.weight.val(),
+        }
+    }
+
     /// Runs the next columns of a batch whose earlier columns are in `cache`, and adds them to it.
     ///
     /// `tokens` holds the same number of ids for each of the cache's rows, row by row; before the first real column of a row the
@@ -247,7 +255,7 @@ impl Decoder {
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, columns]), &self.plain_device());
         let mut x = self.model.embed_tokens.forward(ids);
         for (layer, cache) in self.model.layers.iter().zip(&mut cache.layers) {
-            x = layer.forward(x, &pass, Some(cache), false).0;
+            x = layer.forward(x, &pass, Some(cache)).0;
         }
         cache.length += columns;
         Ok(self.model.norm.forward(x))
@@ -267,9 +275,10 @@ impl Decoder {
             if want.hidden_layers.contains(&index) {
                 kept.insert(index, x.clone());
             }
-            let wants_map = want.attention_layers.contains(&index);
-            let (next, map) = layer.forward(x, pass, None, wants_map);
-            maps.extend(map.map(|map| (index, map)));
+            let (next, map) = layer.forward(x, pass, None);
+            if want.attention_layers.contains(&index) {
+                maps.extend(map.map(|map| (index, map)));
+            }
             x = next;
         }
         // transformers gives the output of the very last layer after the final norm, all others before it.
@@ -289,7 +298,7 @@ impl Decoder {
         let device = self.plain_device();
         Pass {
             rope: Rope::new(positions, rows, self.config.head_dim, self.config.rope_theta, &device),
-            span: Span::new(first_keys, rows, offset, &device),
+            span: Span::new(first_keys, offset),
         }
     }
 
@@ -350,14 +359,8 @@ impl Layer {
         })
     }
 
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        pass: &Pass,
-        cache: Option<&mut LayerCache>,
-        wants_map: bool,
-    ) -> (Tensor<3>, Option<Tensor<4>>) {
-        let (mixed, map) = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache, wants_map);
+    fn forward(&self, x: Tensor<3>, pass: &Pass, cache: Option<&mut LayerCache>) -> (Tensor<3>, Option<Tensor<4>>) {
+        let (mixed, map) = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
         let x = x + mixed;
         let x = x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x));
         (x, map)

@@ -1,15 +1,12 @@
 //! Log-probabilities of given tokens, without forming the logits of a whole batch at once.
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::error::ModelError;
+use crate::fused;
 use crate::model::batch::TokenBatch;
 use crate::model::decoder::Decoder;
 use crate::tensor_values;
-
-/// Columns whose logits exist at the same time: 256 columns of a vocabulary of 49152 are 50 MB.
-const CHUNK: usize = 256;
 
 /// Which hidden state predicts which token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +52,10 @@ impl Decoder {
         if targets.is_empty() {
             return Tensor::zeros([0], &device);
         }
-        let flat = hidden.reshape([rows * columns, width]);
-        let parts = targets
-            .chunks(CHUNK)
-            .map(|targets| {
-                let count = targets.len();
-                let indices = int_tensor(targets.iter().map(|target| target.index), &device);
-                let ids = int_tensor(targets.iter().map(|target| target.id as usize), &device);
-                let logits = self.head(flat.clone().select(0, indices).unsqueeze_dim(0));
-                let logprobs = log_softmax(logits.reshape([count, self.config().vocab_size]), 1);
-                logprobs.gather(1, ids.reshape([count, 1])).reshape([count])
-            })
-            .collect();
-        Tensor::cat(parts, 0)
+        let places = int_tensor(targets.iter().map(|target| target.index), &device);
+        let ids: Vec<u32> = targets.iter().map(|target| target.id).collect();
+        let chosen = hidden.reshape([rows * columns, width]).select(0, places);
+        fused::token_logprobs(chosen, self.head_weight(), &ids)
     }
 
     /// Log-probability of every token of a batch given those before it: `[rows, columns]`; 0 for the first token of a segment and

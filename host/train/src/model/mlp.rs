@@ -4,8 +4,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use crate::error::ModelError;
+use crate::fused;
 use crate::model::config::{Activation, ModelConfig};
-use crate::model::ops;
 use crate::model::projection::Projection;
 use crate::model::weights::TensorSource;
 
@@ -45,7 +45,7 @@ impl Mlp {
         let gate = self.gate_proj.forward(x.clone());
         let up = self.up_proj.forward(x);
         self.down_proj.forward(match self.activation {
-            Activation::Silu => ops::silu_gate(gate, up),
+            Activation::Silu => fused::silu_mul(gate, up),
         })
     }
 }

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use crate::error::ModelError;
-use crate::model::ops;
+use crate::fused;
 use crate::model::projection::vector;
 use crate::model::weights::TensorSource;
 
@@ -31,6 +31,6 @@ impl RmsNorm {
 
     /// Normalises `[rows, columns, width]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        ops::rms_norm(x, self.weight.val(), self.epsilon)
+        fused::rms_norm(x, self.weight.val(), self.epsilon)
     }
 }

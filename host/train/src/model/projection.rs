@@ -42,14 +42,19 @@ impl Projection {
     /// The adapter is applied to the activations rather than added to the weight: neither the sum nor a gradient of the
     /// weight's size is ever formed.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [rows, columns, input] = x.dims();
+        // One product over all columns: with more dimensions burn may choose one product per row and read the weight each time.
+        let x = x.reshape([rows * columns, input]);
         let bias = self.bias.as_ref().map(Param::val);
-        match self.weight.adapter() {
+        let y = match self.weight.adapter() {
             None => linear(x, self.weight.base(), bias),
             Some(adapter) => {
                 let narrow = linear(x.clone(), adapter.a.val(), None).mul_scalar(adapter.scale);
                 linear(x, self.weight.base(), bias) + linear(narrow, adapter.b.val(), None)
             }
-        }
+        };
+        let output = y.dims()[1];
+        y.reshape([rows, columns, output])
     }
 
     /// The same layer without its adapter; the weight is shared, not copied.
@@ -83,7 +88,10 @@ impl Embedding {
 
     /// The table as a linear layer from width to vocabulary: `[rows, columns, vocabulary]`.
     pub fn as_head(&self, x: Tensor<3>) -> Tensor<3> {
-        linear(x, self.weight.val().transpose(), None)
+        let [rows, columns, width] = x.dims();
+        let y = x.reshape([rows * columns, width]).matmul(self.weight.val().transpose());
+        let vocabulary = y.dims()[1];
+        y.reshape([rows, columns, vocabulary])
     }
 }
 

@@ -98,7 +98,7 @@ fn sizes_that_do_not_fit_together_are_refused() {
     check("num_attention_heads", json!(5), "does not divide `hidden_size`");
     check("head_dim", json!(7), "odd");
     check("num_hidden_layers", json!(1_u64 << 31), "2^40");
-    check("vocab_size", json!(1_u64 << 31), "2^40");
+    check("vocab_size", json!((1_u64 << 31) + 1), "2^31");
 }
 
 #[test]

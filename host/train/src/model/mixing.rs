@@ -1,0 +1,136 @@
+//! How queries mix values: batched for training and scoring, row by row for generation.
+
+use std::sync::Arc;
+
+use burn::tensor::{DType, Tensor};
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use crate::fused;
+use crate::fused::lanes::{dot, exp_negative, largest, sum_of};
+
+/// Which keys each query sees: those from its own first key up to its own column.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    /// Columns of keys before the first query.
+    pub(crate) offset: usize,
+    /// First visible column of each query, row by row.
+    first_keys: Arc<[u32]>,
+}
+
+impl Span {
+    pub(crate) fn new(first_keys: Vec<u32>, offset: usize) -> Self {
+        Self { offset, first_keys: first_keys.into() }
+    }
+}
+
+/// Attention of `q` `[rows, queries, heads, d]` over `k` and `v` `[rows, keys, kv_heads, d]`: the mixed values
+/// `[rows, queries, heads, d]` and the weights `[rows, heads, queries, keys]`. Gradients flow.
+pub(crate) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> (Tensor<4>, Tensor<4>) {
+    let [rows, queries, heads, width] = q.dims();
+    let [_, keys, kv_heads, _] = k.dims();
+    let group = heads / kv_heads;
+    // The query heads of one group follow each other, so a group is one taller matrix and keys need no repetition.
+    let q = q.swap_dims(1, 2).reshape([rows, kv_heads, group * queries, width]);
+    let k = k.permute([0, 2, 3, 1]);
+    let v = v.swap_dims(1, 2);
+    let scores = q.mul_scalar((width as f64).powf(-0.5)).matmul(k).reshape([rows, heads, queries, keys]);
+    let map = fused::causal_softmax(scores, &span.first_keys, span.offset);
+    let mixed = map.clone().reshape([rows, kv_heads, group * queries, keys]).matmul(v);
+    (mixed.reshape([rows, heads, queries, width]).swap_dims(1, 2), map)
+}
+
+/// The mixed values of [`attend`], without gradients; on the CPU a row's bits do not depend on the other rows.
+///
+/// Matrix products choose their order of additions by their sizes, so one product over all rows, padding included, would let the
+/// neighbours change the last bits.
+pub(crate) fn attend_by_row(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> Tensor<4> {
+    let queries = q.dims()[1];
+    let is_plain = [&q, &k, &v].iter().all(|tensor| tensor.dtype() == DType::F32 && !tensor.is_autodiff());
+    if !is_plain || (1 < queries && 0 < span.offset) {
+        return attend(q, k, v, span).0;
+    }
+    if 1 < queries {
+        return attend_whole_rows(&q, &k, &v, span);
+    }
+    let primitive = |tensor: &Tensor<4>| tensor.clone().try_into_primitive::<Flex>().ok();
+    match (primitive(&q), primitive(&k), primitive(&v)) {
+        (Some(q), Some(k), Some(v)) => Tensor::from_primitive::<Flex>(attend_newest(&q, &k, &v, span)),
+        _ => attend(q, k, v, span).0,
+    }
+}
+
+/// Rows that begin with padding and then hold one sequence each, all columns at once.
+fn attend_whole_rows(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, span: &Span) -> Tensor<4> {
+    let [rows, columns, heads, width] = q.dims();
+    let mut mixed = Tensor::zeros([rows, columns, heads, width], &q.device());
+    for row in 0..rows {
+        let start = span.first_keys[(row + 1) * columns - 1] as usize;
+        let len = columns - start;
+        let own = |tensor: &Tensor<4>| tensor.clone().narrow(0, row, 1).narrow(1, start, len);
+        let (values, _) = attend(own(q), own(k), own(v), &Span::new(vec![0; len], 0));
+        mixed = mixed.slice_assign([row..row + 1, start..columns, 0..heads, 0..width], values);
+    }
+    mixed
+}
+
+/// A `[rows, columns, heads, width]` tensor whose innermost dimension is dense.
+struct Columns<'a> {
+    values: &'a [f32],
+    start: usize,
+    strides: [usize; 3],
+    width: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn new(tensor: &'a FlexTensor) -> Self {
+        let layout = tensor.layout();
+        let stride = |dimension: usize| layout.strides()[dimension].unsigned_abs();
+        Self {
+            values: tensor.storage(),
+            start: layout.start_offset(),
+            strides: [stride(0), stride(1), stride(2)],
+            width: layout.shape()[3],
+        }
+    }
+
+    fn at(&self, row: usize, column: usize, head: usize) -> &'a [f32] {
+        let start = self.start + row * self.strides[0] + column * self.strides[1] + head * self.strides[2];
+        &self.values[start..start + self.width]
+    }
+}
+
+/// One query per row, the newest column.
+fn attend_newest(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, span: &Span) -> FlexTensor {
+    let dense = |tensor: &FlexTensor| match tensor.layout().strides().last() {
+        Some(1) => tensor.clone(),
+        _ => tensor.to_contiguous(),
+    };
+    let (q, k, v) = (q.to_contiguous(), dense(k), dense(v));
+    let shape = q.layout().shape().clone();
+    let (heads, width, kv_heads) = (shape[2], shape[3], k.layout().shape()[2]);
+    let group = heads / kv_heads * width;
+    let scale = (width as f32).sqrt().recip();
+    let mut mixed = FlexTensor::zeros(shape, burn::tensor::DType::F32);
+    let (keys, values) = (Columns::new(&k), Columns::new(&v));
+    let queries: &[f32] = q.storage();
+    let out: &mut [f32] = mixed.storage_mut();
+    out.par_chunks_mut(group).zip(queries.par_chunks(group)).enumerate().for_each(|(index, (out, queries))| {
+        let (row, head) = (index / kv_heads, index % kv_heads);
+        let seen = span.first_keys[row] as usize..span.offset + 1;
+        let mut weights = vec![0.0; seen.len()];
+        for (query, out) in queries.chunks(width).zip(out.chunks_mut(width)) {
+            for (weight, column) in weights.iter_mut().zip(seen.clone()) {
+                *weight = dot(query, keys.at(row, column, head)) * scale;
+            }
+            let most = largest(&weights);
+            weights.iter_mut().for_each(|weight| *weight = exp_negative(*weight - most));
+            let factor = 1.0 / sum_of(&weights, |weight| weight);
+            for (weight, column) in weights.iter().zip(seen.clone()) {
+                let weight = weight * factor;
+                out.iter_mut().zip(values.at(row, column, head)).for_each(|(out, value)| *out += weight * value);
+            }
+        }
+    });
+    mixed
+}
