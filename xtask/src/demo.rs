@@ -11,12 +11,13 @@ use serde::Deserialize;
 use crate::shell::{output, say, tunesmith};
 
 /// The folder of the demo's recipes.
-const RECIPES: &str = "examples/01-smollm2";
+const RECIPES: &str = "examples/03-demo";
 /// The recipes by name: the method, and what it is compared with.
 const ARMS: [&str; 2] = ["s3ft", "sft"];
 
 /// What `tunesmith train --json` says of a run, as far as the table shows it.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Summary {
     folder: PathBuf,
     sets: Vec<Set>,
@@ -27,6 +28,7 @@ struct Summary {
 
 /// The metrics of one evaluation set.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 struct Set {
     name: String,
     before: BTreeMap<String, f64>,
