@@ -1,0 +1,177 @@
+//! Log-probabilities of targets over a large vocabulary, a part of the vocabulary at a time.
+
+use std::sync::Arc;
+
+use burn::backend::TensorMetadata;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{Slice, Tensor};
+use burn_flex::{Flex, FlexTensor};
+
+use super::flex::{self, Operand, dense, elements};
+use super::lanes::{self, exp_negative};
+
+/// Tokens of the vocabulary whose logits exist at once. It is fixed, so that a row's result does not depend on how many others there are.
+const PART: usize = 4096;
+
+/// Rows whose logits exist at once: with [`PART`], 8 MB.
+const ROWS: usize = 512;
+
+#[derive(Debug)]
+struct TokenLogprobs;
+
+#[derive(Debug, Clone)]
+struct State {
+    hidden: FlexTensor,
+    weight: FlexTensor,
+    targets: Arc<[u32]>,
+    /// The logarithm of the sum of exponentials of each row.
+    logsumexp: Vec<f32>,
+}
+
+pub(super) fn token_logprobs(hidden: Operand, weight: Operand, targets: &[u32]) -> Tensor<1> {
+    flex::apply(TokenLogprobs, [hidden, weight], |[hidden, weight]| {
+        let mut state = State { hidden: dense(hidden), weight, targets: targets.into(), logsumexp: Vec::new() };
+        let logprobs = forward(&mut state);
+        (flex::tensor(logprobs, &[targets.len()]), state)
+    })
+}
+
+/// A row's running softmax over the parts seen so far.
+#[derive(Clone, Copy)]
+struct Running {
+    largest: f32,
+    /// The sum of `exp(logit - largest)`.
+    sum: f32,
+    target: f32,
+}
+
+fn forward(state: &mut State) -> Vec<f32> {
+    let mut rows = vec![Running { largest: f32::NEG_INFINITY, sum: 0.0, target: f32::NAN }; state.targets.len()];
+    for (block, rows) in rows.chunks_mut(ROWS).enumerate() {
+        let (hidden, targets) = state.block(block);
+        for start in state.parts() {
+            let mut logits = Flex::float_matmul(hidden.clone(), Flex::float_transpose(state.part(start)));
+            let width = logits.shape()[1];
+            // Three numbers per row ride along with its logits.
+            let mut found = vec![[0.0; 3]; rows.len()];
+            lanes::each_row_pair((logits.storage_mut(), width), (found.as_flattened_mut(), 3), |row, logits, found| {
+                let largest = lanes::largest(logits);
+                let target = (targets[row] as usize).wrapping_sub(start);
+                found[0] = largest;
+                found[1] = lanes::sum_of(logits, |logit| exp_negative(logit - largest));
+                found[2] = logits.get(target).copied().unwrap_or(f32::NAN);
+            });
+            for ((row, [largest, sum, target]), &id) in rows.iter_mut().zip(found).zip(targets) {
+                let top = row.largest.max(largest);
+                row.sum = row.sum * exp_negative(row.largest - top) + sum * exp_negative(largest - top);
+                row.largest = top;
+                if (start..start + width).contains(&(id as usize)) {
+                    row.target = target;
+                }
+            }
+        }
+    }
+    state.logsumexp = rows.iter().map(|row| row.largest + row.sum.ln()).collect();
+    rows.iter().zip(&state.logsumexp).map(|(row, logsumexp)| row.target - logsumexp).collect()
+}
+
+impl State {
+    /// Where each part of the vocabulary starts.
+    fn parts(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.weight.shape()[0]).step_by(PART)
+    }
+
+    /// The weight of the part that starts at `start`: `[part, width]`.
+    fn part(&self, start: usize) -> FlexTensor {
+        rows_of(&self.weight, start, PART)
+    }
+
+    /// The hidden states of a block of rows, `[rows, width]`, and their targets.
+    fn block(&self, block: usize) -> (FlexTensor, &[u32]) {
+        let start = block * ROWS;
+        let end = (start + ROWS).min(self.targets.len());
+        (rows_of(&self.hidden, start, ROWS), &self.targets[start..end])
+    }
+}
+
+/// At most `count` rows of a matrix, from `start` on.
+fn rows_of(matrix: &FlexTensor, start: usize, count: usize) -> FlexTensor {
+    let end = (start + count).min(matrix.shape()[0]);
+    Flex::float_slice(matrix.clone(), &[Slice::new(start as isize, Some(end as isize), 1), Slice::full()])
+}
+
+/// The gradients that are wanted, row by row.
+struct Sums {
+    hidden: Option<Vec<f32>>,
+    weight: Option<Vec<f32>>,
+}
+
+impl Backward<Flex, 2> for TokenLogprobs {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let grad = dense(grads.consume::<Flex>(&ops.node));
+        let (state, [hidden, weight]) = (ops.state, ops.parents);
+        let zeros = |tensor: &FlexTensor| vec![0.0; tensor.shape().num_elements()];
+        let mut sums = Sums {
+            hidden: hidden.as_ref().map(|_| zeros(&state.hidden)),
+            weight: weight.as_ref().map(|_| zeros(&state.weight)),
+        };
+        for start in state.parts() {
+            for block in 0..state.targets.len().div_ceil(ROWS) {
+                add_part(&state, (start, block), elements(&grad), &mut sums);
+            }
+        }
+        for (node, sums, shape) in
+            [(hidden, sums.hidden, state.hidden.shape()), (weight, sums.weight, state.weight.shape())]
+        {
+            if let (Some(node), Some(sums)) = (node, sums) {
+                grads.register::<Flex>(node.id, flex::tensor(sums, &shape));
+            }
+        }
+    }
+}
+
+/// Adds what one part of the vocabulary and one block of rows give.
+///
+/// With `d[n, v] = grad[n] * ((1 if v is the target of n, else 0) - softmax(z[n])[v])`: `d weight` for the hidden states and
+/// `d^T hidden` for the weight.
+fn add_part(state: &State, (start, block): (usize, usize), grad: &[f32], sums: &mut Sums) {
+    let (hidden, part) = (state.block(block).0, state.part(start));
+    let width = hidden.shape()[1];
+    let slope =
+        slope(state, (start, block), Flex::float_matmul(hidden.clone(), Flex::float_transpose(part.clone())), grad);
+    if let Some(sums) = &mut sums.weight {
+        let more = Flex::float_matmul(Flex::float_transpose(slope.clone()), hidden);
+        add(&mut sums[start * width..], elements(&more));
+    }
+    if let Some(sums) = &mut sums.hidden {
+        add(&mut sums[block * ROWS * width..], elements(&Flex::float_matmul(slope, part)));
+    }
+}
+
+/// Turns logits into the gradient of the loss in them.
+fn slope(state: &State, (start, block): (usize, usize), mut logits: FlexTensor, grad: &[f32]) -> FlexTensor {
+    let width = logits.shape()[1];
+    lanes::each_row(logits.storage_mut(), width, |row, logits| {
+        let row = block * ROWS + row;
+        let (grad, logsumexp) = (grad[row], state.logsumexp[row]);
+        for logit in &mut *logits {
+            // Rounding may put a logit a little above the sum.
+            *logit = -grad * exp_negative((*logit - logsumexp).min(0.0));
+        }
+        if let Some(target) = logits.get_mut((state.targets[row] as usize).wrapping_sub(start)) {
+            *target += grad;
+        }
+    });
+    logits
+}
+
+fn add(sums: &mut [f32], more: &[f32]) {
+    for (sum, &more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+}

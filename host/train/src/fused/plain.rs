@@ -1,0 +1,54 @@
+//! The fused operations as ordinary tensor operations: what they mean, for devices without a fused form.
+
+use burn::tensor::activation::{log_softmax, silu, softmax};
+use burn::tensor::{Int, Tensor, TensorData};
+
+/// Hidden states whose logits are formed at once.
+const ROWS: usize = 256;
+
+/// Added to a score that does not count: its exponential is exactly 0, and no row becomes NaN.
+const UNSEEN: f32 = -1e30;
+
+/// As [`super::token_logprobs`]. The graph keeps the log-probabilities of the whole vocabulary.
+pub fn token_logprobs(hidden: &Tensor<2>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+    let device = hidden.device().without_autodiff();
+    let columns = weight.transpose();
+    let parts = targets.chunks(ROWS).enumerate().map(|(part, targets)| {
+        let logits = hidden.clone().narrow(0, part * ROWS, targets.len()).matmul(columns.clone());
+        let ids: Vec<i32> = targets.iter().map(|&target| target as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [targets.len(), 1]), &device);
+        log_softmax(logits, 1).gather(1, ids).reshape([targets.len()])
+    });
+    Tensor::cat(parts.collect(), 0)
+}
+
+/// As [`super::rms_norm`].
+pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    let mean_square = x.clone().square().mean_dim(D - 1);
+    x / mean_square.add_scalar(epsilon).sqrt() * weight.unsqueeze()
+}
+
+/// As [`super::rope`].
+pub fn rope(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
+    let half = x.dims()[3] / 2;
+    let first = x.clone().narrow(3, 0, half);
+    let second = x.narrow(3, half, half);
+    let turned = [first.clone() * cos.clone() - second.clone() * sin.clone(), second * cos + first * sin];
+    Tensor::cat(turned.into(), 3)
+}
+
+/// As [`super::silu_mul`].
+pub fn silu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    silu(gate) * up
+}
+
+/// As [`super::causal_softmax`].
+pub fn causal_softmax(scores: Tensor<4>, first_keys: &[u32], offset: usize) -> Tensor<4> {
+    let [rows, _, queries, keys] = scores.dims();
+    let mut bias = vec![UNSEEN; rows * queries * keys];
+    for (index, row) in bias.chunks_mut(keys).enumerate() {
+        row[first_keys[index] as usize..=offset + index % queries].fill(0.0);
+    }
+    let device = scores.device().without_autodiff();
+    softmax(scores + Tensor::from_data(TensorData::new(bias, [rows, 1, queries, keys]), &device), 3)
+}
