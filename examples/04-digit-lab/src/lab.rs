@@ -155,8 +155,27 @@ impl Outcome {
         self.summary.provenance.get(provenance).copied().unwrap_or(0)
     }
 
-    /// The run folder's trained model.
-    pub fn model(&self) -> PathBuf {
-        self.summary.folder.join("model")
+    /// The trained model's folder.
+    pub fn model(&self) -> &Path {
+        &self.summary.trained
     }
+
+    /// What was trained on, in the order of the data, with its provenance.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a line of `curated.jsonl` is not what a run writes.
+    pub fn targets(&self) -> anyhow::Result<Vec<(Row, String)>> {
+        self.curated.iter().filter(|line| line.get("target").is_some()).map(target).collect()
+    }
+}
+
+/// What a line of `curated.jsonl` says of a row that is trained on.
+fn target(line: &Value) -> anyhow::Result<(Row, String)> {
+    let text = |pointer: &str| {
+        let text = line.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        text.with_context(|| format!("a line of `curated.jsonl` has no {pointer}: {line}"))
+    };
+    let row = Row { prompt: text("/example/messages/0/content")?, completion: text("/target/completion")? };
+    Ok((row, text("/provenance")?))
 }

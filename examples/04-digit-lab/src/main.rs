@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
-use digit_lab::task;
+use digit_lab::task::{self, Row};
 
 /// Samples per row behind the accuracy at temperature 1.
 const SAMPLES: u32 = 4;
@@ -76,20 +76,23 @@ impl Lab {
     /// Plain fine-tuning, S3FT and SSR with the same steps and batches.
     fn selective(&self) -> anyhow::Result<()> {
         let base = Probe::open(&self.base("base-mixed")?)?;
-        let head = ["arm", "task", "retained", "kl task", "kl retained", "base nll of targets", "self", "paraphrase", "gold"];
+        let head =
+            ["arm", "task", "retained", "kl task", "kl retained", "base nll of targets", "self", "paraphrase", "gold"];
         let mut rows = vec![head.map(String::from).to_vec()];
         for arm in lab::selective() {
             let outcome = self.train(&arm, &self.arms.join(&arm.name))?;
             if rows.len() == 1 {
                 let gold = base.likelihood(&task::read(&lab::data(&self.runs, "train"))?)?;
                 let before = |set: &str| number(outcome.before(set, "accuracy"));
-                let row = ["base".into(), before("task"), before("retained"), "0".into(), "0".into(), number(Some(gold.nll))];
+                let row =
+                    ["base".into(), before("task"), before("retained"), "0".into(), "0".into(), number(Some(gold.nll))];
                 rows.push(row.to_vec());
             }
             let after = |set: &str, metric: &str| number(outcome.after(set, metric));
             let mut row = vec![arm.name.clone(), after("task", "accuracy"), after("retained", "accuracy")];
             row.extend([after("task", "kl"), after("retained", "kl")]);
-            row.push(number(Some(base.likelihood(&outcome.targets()?)?.nll)));
+            let targets: Vec<Row> = outcome.targets()?.into_iter().map(|(row, _)| row).collect();
+            row.push(number(Some(base.likelihood(&targets)?.nll)));
             row.extend(["self", "paraphrase", "gold"].map(|provenance| outcome.rows(provenance).to_string()));
             rows.push(row);
         }
@@ -112,7 +115,7 @@ impl Lab {
                 let greedy = number(outcome.before("eval", "accuracy"));
                 rows.push(vec!["base".into(), greedy, sampled(&probe)?, nll(&probe)?]);
             }
-            let after = Probe::open(&outcome.model())?;
+            let after = Probe::open(outcome.model())?;
             rows.push(vec![arm.name, number(outcome.after("eval", "accuracy")), sampled(&after)?, nll(&after)?]);
         }
         say(&format!("\n{recipe}: the base's mean p of the training tokens is {mean_p:.4}\n{}", table(&rows)))

@@ -24,7 +24,8 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let rows = [vec!["arm".into(), "kl".into()], vec!["sft".into(), number(Some(0.39))], vec!["a".into(), number(None)]];
+        let rows =
+            [vec!["arm".into(), "kl".into()], vec!["sft".into(), number(Some(0.39))], vec!["a".into(), number(None)]];
         assert_eq!(table(&rows), "arm     kl\nsft  0.390\na        -\n");
     }
 }

@@ -1,0 +1,115 @@
+//! The first steps of every arm, compared with `golden/`: `BLESS=1 cargo test -p digit-lab` rewrites the files.
+//!
+//! Losses may differ by [`LOSS_TOLERANCE`] between CPUs, whose reduction orders differ; targets, provenance and counts may not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use digit_lab::lab::{self, Arm, Outcome, Scale};
+use serde_json::{Value, json};
+use tunesmith::Summary;
+
+/// How far a loss may be from the golden one, relative to it.
+const LOSS_TOLERANCE: f64 = 1e-3;
+/// Optimiser steps per arm.
+const STEPS: usize = 4;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// An arm in the small, from the seeded random model, in a folder of its own.
+fn run(arm: &Arm, folder: &Path) -> anyhow::Result<Outcome> {
+    lab::prepare(folder, Scale { base: 64, train: 48, eval: 8 })?;
+    let eval: &[&str] = match arm.recipe {
+        "noisy" => &["held-out"],
+        "recoded" => &["recoded-held-out"],
+        _ => &["task", "retained"],
+    };
+    let train = if matches!(arm.recipe, "noisy" | "recoded") { arm.recipe } else { "train" };
+    let text = |path: PathBuf| format!("'{}'", path.display());
+    let sets: Vec<String> = eval.iter().map(|name| format!("{name} = {}", text(lab::data(folder, name)))).collect();
+    let set = [
+        ("model.path", text(folder.join("fresh"))),
+        ("data.train", text(lab::data(folder, train))),
+        ("data.eval", format!("{{ {} }}", sets.join(", "))),
+        ("train.steps", STEPS.to_string()),
+        ("train.batch", "16".into()),
+    ];
+    let set: Vec<(String, String)> = set.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    lab::run(&root().join("recipes"), arm, &set, &folder.join("run"))
+}
+
+/// What is compared: every target with its provenance, counts, and the losses.
+fn golden(outcome: &Outcome) -> anyhow::Result<Vec<Value>> {
+    let Summary { provenance, rows, tokens, .. } = &outcome.summary;
+    let counts = json!({ "provenance": provenance, "rows": rows, "tokens": tokens });
+    let targets = outcome.targets()?.into_iter().map(
+        |(row, provenance)| json!({ "prompt": row.prompt, "completion": row.completion, "provenance": provenance }),
+    );
+    let losses = outcome.losses.iter().enumerate().map(|(step, loss)| json!({ "step": step, "loss": loss }));
+    Ok(std::iter::once(counts).chain(targets).chain(losses).collect())
+}
+
+fn compare(found: &[Value], expected: &[Value]) -> anyhow::Result<()> {
+    ensure!(found.len() == expected.len(), "{} lines, not {}", found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        match (found["loss"].as_f64(), expected["loss"].as_f64()) {
+            (Some(loss), Some(golden)) => {
+                ensure!((loss - golden).abs() <= LOSS_TOLERANCE * golden.abs(), "{found}, not {expected}");
+            }
+            _ => ensure!(found == expected, "{found}, not {expected}"),
+        }
+    }
+    Ok(())
+}
+
+#[track_caller]
+fn check(arm: &Arm) {
+    let result = || -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let outcome = run(arm, folder.path())?;
+        ensure!(outcome.losses.len() == STEPS, "{} losses for {STEPS} steps", outcome.losses.len());
+        let found = golden(&outcome)?;
+        let path = root().join("golden").join(format!("{}.jsonl", arm.name));
+        if std::env::var_os("BLESS").is_some() {
+            let lines: String = found.iter().map(|line| format!("{line}\n")).collect();
+            return fs::write(&path, lines).context("cannot bless");
+        }
+        let text = fs::read_to_string(&path).with_context(|| format!("no {}: run with BLESS=1", path.display()))?;
+        let expected = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+        compare(&found, &expected)
+    };
+    if let Err(error) = result() {
+        panic!("{}: {error:?}", arm.name);
+    }
+}
+
+#[test]
+fn the_selective_arms_start_as_they_did() {
+    lab::selective().iter().for_each(check);
+}
+
+#[test]
+fn the_objectives_start_on_noise_as_they_did() {
+    lab::objectives("noisy").iter().for_each(check);
+}
+
+#[test]
+fn the_objectives_start_on_a_new_code_as_they_did() {
+    lab::objectives("recoded").iter().for_each(check);
+}
+
+/// A base that is never right leaves SSR with the data as they are: from then on both runs are one, bit for bit.
+#[test]
+fn ssr_without_accepted_answers_is_plain_fine_tuning_bit_for_bit() -> anyhow::Result<()> {
+    let arms = lab::selective();
+    let find = |name: &str| arms.iter().find(|arm| arm.name == name).context("an arm is missing");
+    let (sft, ssr) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    let (plain, rehearsed) = (run(find("sft")?, sft.path())?, run(find("ssr")?, ssr.path())?);
+    assert_eq!(rehearsed.rows("gold"), rehearsed.summary.rows);
+    assert_eq!(rehearsed.summary.parameters, plain.summary.parameters);
+    assert_eq!(rehearsed.losses, plain.losses);
+    Ok(())
+}
