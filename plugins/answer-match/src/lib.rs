@@ -94,13 +94,11 @@ impl AnswerMatch {
     /// What to say of an answer, and of its rival if there is one.
     fn verdict(&self, answer: &str, rival: Option<&str>, gold: Option<&Answer>) -> Verdict {
         let is_right = |text: &str| is_right(&self.extractor, self.extractor.in_answer(text).as_ref(), gold);
-        match (is_right(answer), rival.map(is_right)) {
-            (None, _) | (_, Some(None)) => Verdict::undecided(NO_GOLD),
-            (Some(first), None) => Verdict::from(first),
-            (Some(first), Some(Some(second))) if first == second => {
-                Verdict::undecided(if first { "both answers are right" } else { "both answers are wrong" })
-            }
-            (Some(first), Some(Some(_))) => Verdict::from(first),
+        match (is_right(answer), rival.and_then(is_right)) {
+            (None, _) => Verdict::undecided(NO_GOLD),
+            (Some(true), Some(true)) => Verdict::undecided("both answers are right"),
+            (Some(false), Some(false)) => Verdict::undecided("both answers are wrong"),
+            (Some(is_right), _) => Verdict::from(is_right),
         }
     }
 }

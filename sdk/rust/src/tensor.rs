@@ -30,6 +30,7 @@ pub use crate::native::Kind;
 /// let loss = -(&logprobs * &weights).sum() / 3.0;
 /// assert_eq!(loss.item(), 1.0);
 /// ```
+#[must_use = "an operation gives a new tensor and leaves its inputs alone"]
 pub struct Tensor(pub(crate) host::Tensor);
 
 /// Sizes and dimensions as the contract counts them. Nothing of 2^32 elements exists inside a component.

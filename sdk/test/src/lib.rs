@@ -41,6 +41,9 @@ mod manifest;
 mod model;
 mod rows;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::batch::TokenRow;
 pub use self::curated::{Choice, Curated};
 pub use self::edit::{Block, Parameters};

@@ -36,7 +36,7 @@ pub(super) fn numbers(text: &str) -> Vec<Number> {
         if !scan.starts_number(at) {
             at += 1;
         } else if scan.is_name(at) {
-            at = scan.end_of(at + 1, |letter| letter.is_alphanumeric());
+            at = scan.end_of(at + 1, char::is_alphanumeric);
         } else {
             let (number, end) = scan.number(at);
             found.extend(number);

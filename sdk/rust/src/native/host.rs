@@ -1,4 +1,10 @@
 //! The resources of the contract as traits, and the services as one trait that a test installs for the length of a call.
+#![expect(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::len_without_is_empty,
+    reason = "each method of a resource is the WIT method of its name, documented at the wrapper"
+)]
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,7 +14,6 @@ use super::tensor::Tensor;
 use crate::{Error, Verdict};
 
 /// Stands behind [`Examples`](crate::Examples).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait Examples {
     fn len(&self) -> u32;
     fn ids(&self) -> Vec<u64>;
@@ -21,7 +26,6 @@ pub trait Examples {
 }
 
 /// Stands behind [`TrainingSet`](crate::TrainingSet).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait TrainingSet {
     fn keep(&self, row: u32, provenance: &str);
     fn replace(&self, row: u32, completion: &str, provenance: &str);
@@ -32,7 +36,6 @@ pub trait TrainingSet {
 }
 
 /// Stands behind [`Cases`](crate::Cases).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait Cases {
     fn len(&self) -> u32;
     fn prompts(&self) -> Vec<String>;
@@ -44,7 +47,6 @@ pub trait Cases {
 }
 
 /// Stands behind [`Rollouts`](crate::Rollouts).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait Rollouts {
     fn len(&self) -> u32;
     fn ids(&self) -> Vec<u64>;
@@ -62,7 +64,6 @@ pub trait Rollouts {
 }
 
 /// Stands behind [`Evaluation`](crate::Evaluation).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait Evaluation {
     fn name(&self) -> String;
     fn len(&self) -> u32;
@@ -76,7 +77,6 @@ pub trait Evaluation {
 }
 
 /// Stands behind [`TokenBatch`](crate::TokenBatch).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait TokenBatch {
     fn len(&self) -> u32;
     fn ids(&self) -> Vec<u64>;
@@ -91,7 +91,6 @@ pub trait TokenBatch {
 }
 
 /// Stands behind [`Batch`](crate::Batch).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait Batch {
     fn rows(&self) -> u32;
     fn tokens(&self) -> Tensor;
@@ -110,7 +109,6 @@ pub trait Batch {
 }
 
 /// Stands behind [`ParameterSet`](crate::ParameterSet).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait ParameterSet {
     fn names(&self) -> Vec<String>;
     fn get(&self, name: &str) -> Result<Tensor, Error>;
@@ -120,7 +118,6 @@ pub trait ParameterSet {
 }
 
 /// Stands behind [`CacheBlock`](crate::CacheBlock).
-#[expect(missing_docs, reason = "each method is the WIT method of its name, documented at the wrapper")]
 pub trait CacheBlock {
     fn layer(&self) -> u32;
     fn keys(&self) -> Tensor;

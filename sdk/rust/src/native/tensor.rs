@@ -40,7 +40,9 @@ impl Tensor {
         assert!(shape.len() <= 5, "tensors.{op}: shape {shape:?} has more than 5 dimensions");
         debug_assert_eq!(values.len(), shape.iter().product::<usize>());
         if kind == Kind::Float {
-            values.iter_mut().for_each(|value| *value = f64::from(*value as f32));
+            for value in &mut values {
+                *value = f64::from(*value as f32);
+            }
         }
         let tangents = tangents.filter(|_| kind == Kind::Float).map(Rc::from);
         Self { kind, shape, values: values.into(), tangents }
@@ -154,3 +156,6 @@ impl Tensor {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 //! Operations element by element: each says its value and its derivative.
+#![expect(clippy::float_cmp, reason = "the contract's `equal` is exact")]
 
 use super::{Kind, Tensor};
 
