@@ -8,6 +8,11 @@ pub(crate) fn plugin_cache() -> Option<PathBuf> {
     cache().map(|folder| folder.join("plugins"))
 }
 
+/// Where `cargo xtask setup` puts the standard library for plugins that it builds for the compiler of this commit.
+pub(crate) fn built_std(commit: &str) -> Option<PathBuf> {
+    cache().map(|folder| folder.join(format!("wasm-std-{commit}")))
+}
+
 /// Tunesmith's cache folder: `TUNESMITH_CACHE`, or `tunesmith` in the user's cache folder.
 fn cache() -> Option<PathBuf> {
     let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());

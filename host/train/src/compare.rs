@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use burn::module::Module;
 use burn::tensor::Device;
 use serde::Deserialize;
 use serde_json::json;
@@ -152,7 +153,12 @@ fn continued(decoder: &Decoder, sequence: &[u32], len: usize) -> Result<Vec<u32>
     Ok(ids)
 }
 
-fn loss(decoder: &Decoder, sequence: &[u32], expected: &Expected, found: &mut Vec<Comparison>) -> Result<(), ModelError> {
+fn loss(
+    decoder: &Decoder,
+    sequence: &[u32],
+    expected: &Expected,
+    found: &mut Vec<Comparison>,
+) -> Result<(), ModelError> {
     if expected.nll_row0_labels_from_6.is_none() && expected.gradient_norms.is_none() {
         return Ok(());
     }
@@ -192,7 +198,8 @@ fn runs(model: &LanguageModel, runs: &BTreeMap<String, Run>, found: &mut Vec<Com
             let batch = TokenBatch::left_padded(&[&prompt])?;
             let hidden = model.decoder.hidden(&batch)?.narrow(1, prompt.len() - 1, 1);
             let logits = tensor_values(model.decoder.head(hidden));
-            let here: Vec<f32> = top.iter().map(|(id, _)| logits.get(*id as usize).copied().unwrap_or(f32::NAN)).collect();
+            let here: Vec<f32> =
+                top.iter().map(|(id, _)| logits.get(*id as usize).copied().unwrap_or(f32::NAN)).collect();
             let there: Vec<f32> = top.iter().map(|(_, logit)| *logit).collect();
             found.push(numbers(&name("top5"), &here, &there));
         }
@@ -239,7 +246,8 @@ mod tests {
         let file = folder.path().join("a.json");
         std::fs::write(&file, "{}").expect("the file can be written");
         assert!(compare(&tiny_llama(), &file, &Device::flex()).is_err());
-        std::fs::write(&file, r#"{"input_ids": [[1, 2]], "nll_row0_labels_from_6": 1.0}"#).expect("the file can be written");
+        std::fs::write(&file, r#"{"input_ids": [[1, 2]], "nll_row0_labels_from_6": 1.0}"#)
+            .expect("the file can be written");
         assert!(compare(&tiny_llama(), &file, &Device::flex()).is_err());
     }
 }

@@ -12,7 +12,7 @@
 //! While it works, a session tells an [`Observer`] how far it is. Errors are one [`Error`], sorted by what has to be mended.
 //!
 //! ```no_run
-#![doc = include_str!("../examples/embed.rs")]
+#![doc = include_str!("../../../examples/02-embedding/embed.rs")]
 //! ```
 //!
 //! Nothing here prints or reads the environment. Beside sessions there is what the command line is made of: [`evaluate`],
@@ -44,4 +44,4 @@ pub use self::error::{Error, Fault};
 pub use self::model::{Comparison, Imported, ModelReport, compare_model, import_model, inspect_model};
 pub use self::prompts::{PromptOptions, read_prompts};
 pub use self::session::{Options, Session, evaluate};
-pub use self::wire::{GenerateRequest, SetSummary, Summary, generate};
+pub use self::wire::{Forecast, GenerateRequest, SetSummary, Summary, generate};

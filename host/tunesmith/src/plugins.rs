@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use tunesmith_core::digest;
 use tunesmith_core::plan::{Plan, PluginPlan, StagePlan};
 use tunesmith_core::stage::Stage;
-use tunesmith_plugin::{Engine, EngineOptions, Grants, Item, LoadError, LoadOptions, Outline, Plugin};
+use tunesmith_plugin::{Engine, EngineOptions, Grants, Item, Limits, LoadError, LoadOptions, Outline, Plugin};
 
-use crate::error::{Error, Fault};
+use crate::error::Error;
 use crate::session::Options;
 use crate::written::Written;
 
@@ -46,6 +46,7 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
     let has_judge = stages.iter().any(|stage| stage.stage == Stage::Judge);
     let engine = (!plugins.is_empty()).then(|| engine(options)).transpose()?;
     let Some(engine) = engine else { return Ok(Vec::new()) };
+    let loader = Loader { written, engine, limits: &options.limits };
     let mut placed: Vec<(Map<String, Value>, Placed)> = Vec::new();
     for (field, stage) in fields(stages).into_iter().zip(stages.iter_mut()) {
         let Some(open) = find(&stage.plugin) else { continue };
@@ -54,12 +55,17 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
         });
         let plugin = match before {
             Some((_, before)) => before.plugin.clone(),
-            None => compile(written, &engine, &field, stage, open, options)?,
+            None => loader.load(&field, stage, open)?,
         };
         if asks_judge(open) && !has_judge {
             let what = format!("plugin `{}` asks a judge, and the recipe has none", stage.plugin);
             let hint = "add `[judge]` with a plugin that judges answers";
             return Err(Error::Recipe(written.fault(&format!("{field}.plugin"), what).hint(hint)));
+        }
+        if !plugin.manifest().parameters.is_empty() {
+            let what = format!("plugin `{}` declares trainable parameters, which the trainer does not make yet", stage.plugin);
+            let hint = "use a plugin without `[[parameters]]`";
+            return Err(Error::Plugin(written.fault(&format!("{field}.plugin"), what).hint(hint)));
         }
         let given = std::mem::replace(&mut stage.settings, plugin.settings().clone());
         placed.push((given, Placed { stage: stage.stage, weight: stage.weight, plugin }));
@@ -81,11 +87,11 @@ pub(crate) fn engine(options: &Options) -> Result<Engine, Error> {
 /// The key of each stage's table in the recipe: `judge`, `reward.0`, `reward.1`.
 fn fields(stages: &[StagePlan]) -> Vec<String> {
     let mut rewards = 0_usize..;
-    let mut field = |stage: &StagePlan| match stage.stage {
+    let field = |stage: &StagePlan| match stage.stage {
         Stage::Reward => format!("reward.{}", rewards.next().unwrap_or(0)),
         stage => stage.name().to_owned(),
     };
-    stages.iter().map(|stage| field(stage)).collect()
+    stages.iter().map(field).collect()
 }
 
 fn open(written: &Written, plugin: &PluginPlan) -> Result<Opened, Error> {
@@ -101,7 +107,7 @@ fn open(written: &Written, plugin: &PluginPlan) -> Result<Opened, Error> {
         };
         Error::Plugin(fault(format!("cannot read `{}`", plugin.path.display())).because(error).hint(hint))
     })?;
-    let outline = tunesmith_plugin::inspect(&bytes, &tunesmith_plugin::Limits::default()).ok();
+    let outline = tunesmith_plugin::inspect(&bytes, &Limits::default()).ok();
     Ok(Opened { bytes, grants, outline })
 }
 
@@ -122,26 +128,29 @@ fn expect_stage(written: &Written, field: &str, stage: &StagePlan, outline: &Out
     Err(Error::Plugin(fault.hint(format!("it exports {names}; give it one of those, or this stage another plugin"))))
 }
 
-fn compile(
-    written: &Written,
-    engine: &Engine,
-    field: &str,
-    stage: &StagePlan,
-    open: &Opened,
-    options: &Options,
-) -> Result<Plugin, Error> {
-    let load = LoadOptions {
-        grants: open.grants.clone(),
-        settings: stage.settings.clone(),
-        limits: options.limits.clone(),
-    };
-    Plugin::load(engine, &stage.plugin, &open.bytes, load).map_err(|error| {
-        let fault: Fault = match &error {
-            LoadError::Settings { source, .. } => {
-                written.fault(&format!("{field}.settings.{}", source.field), "the setting cannot be used")
-            }
-            _ => written.fault(&format!("plugins.{}", stage.plugin), "the plugin cannot be used"),
+/// Loads plugins of one recipe.
+struct Loader<'a> {
+    written: &'a Written,
+    engine: Engine,
+    limits: &'a Limits,
+}
+
+impl Loader<'_> {
+    /// The plugin for the stage whose table in the recipe is `field`.
+    fn load(&self, field: &str, stage: &StagePlan, open: &Opened) -> Result<Plugin, Error> {
+        let options = LoadOptions {
+            grants: open.grants.clone(),
+            settings: stage.settings.clone(),
+            limits: self.limits.clone(),
         };
-        Error::Plugin(fault.because(error))
-    })
+        Plugin::load(&self.engine, &stage.plugin, &open.bytes, options).map_err(|error| {
+            let fault = match &error {
+                LoadError::Settings { source, .. } => {
+                    self.written.fault(&format!("{field}.settings.{}", source.field), "the setting cannot be used")
+                }
+                _ => self.written.fault(&format!("plugins.{}", stage.plugin), "the plugin cannot be used"),
+            };
+            Error::Plugin(fault.because(error))
+        })
+    }
 }

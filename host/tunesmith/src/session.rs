@@ -3,9 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use tunesmith_core::data::Example;
 use tunesmith_core::plan::Plan;
 use tunesmith_core::set::Observer;
 use tunesmith_core::stage::Stage;
@@ -14,8 +12,8 @@ use tunesmith_plugin::Limits;
 use crate::data;
 use crate::error::{Error, Fault};
 use crate::model;
-use crate::plugins::{self, Placed};
-use crate::wire::{self, SetSummary, Summary};
+use crate::plugins;
+use crate::wire::{self, Forecast, Parts, SetSummary, Summary};
 use crate::written::Written;
 
 /// What a caller may say beside the recipe.
@@ -34,10 +32,9 @@ pub struct Options {
 
 /// A recipe that was checked down to the last file: what [`Session::run`] needs is there and fits together.
 pub struct Session {
+    written: Written,
     plan: Plan,
-    pool: Vec<Arc<Example>>,
-    evals: Vec<(String, Vec<Arc<Example>>)>,
-    plugins: Vec<Placed>,
+    parts: Parts,
 }
 
 /// What a session is opened for.
@@ -80,12 +77,22 @@ impl Session {
         let (pool, evals) = data::read(&written, &mut plan)?;
         model::check(&written, &mut plan)?;
         let plugins = plugins::load(&written, &mut plan, options)?;
-        Ok(Self { plan, pool, evals, plugins })
+        Ok(Self { written, plan, parts: Parts { pool, evals, plugins } })
     }
 
     /// The recipe with every choice made: what runs, and what the run folder records.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Loads the model and checks what needs its tokenizer and every row: lengths, the chat template, completions. Takes as long as
+    /// reading the weights does; [`Session::run`] does the same first. Nothing is written and no plugin is run.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first row that cannot be used; see [`Error`].
+    pub fn forecast(&self, observer: &mut dyn Observer) -> Result<Forecast, Error> {
+        wire::forecast(&self.written, &self.plan, &self.parts, observer)
     }
 
     /// Does the whole run: curate, train, measure before and after, and write the run folder.
@@ -95,7 +102,7 @@ impl Session {
     /// Fails when the work does: a plugin declines or breaks its contract, rows are too long, a loss is not finite, the disk is full.
     /// The last checkpoint stays intact.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Summary, Error> {
-        wire::run(&self.plan, &self.pool, &self.evals, &self.plugins, observer)
+        wire::run(&self.written, &self.plan, &self.parts, observer)
     }
 }
 
@@ -111,7 +118,7 @@ pub fn evaluate(
     observer: &mut dyn Observer,
 ) -> Result<Vec<SetSummary>, Error> {
     let session = Session::open_for(Purpose::Evaluate, recipe, options)?;
-    wire::evaluate(&session.plan, &session.evals, &session.plugins, adapter, observer)
+    wire::evaluate(&session.plan, &session.parts, adapter, observer)
 }
 
 /// Fails where the recipe asks for work that would silently not be done.
@@ -149,8 +156,8 @@ fn expect_free(written: &Written, output: &Path, is_given: bool) -> Result<(), E
             )),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parents = output.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
-            match parents.into_iter().find(|parent| parent.exists()) {
+            let mut parents = output.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+            match parents.find(|parent| parent.exists()) {
                 Some(parent) if !parent.is_dir() => Err(taken(
                     format!("`{}` cannot be made: `{}` is a file", output.display(), parent.display()),
                     "give another `output`",

@@ -10,13 +10,14 @@ use tunesmith_core::set::{Event, Named, Observer, Stages};
 use tunesmith_core::stage::Stage;
 use tunesmith_train::device;
 use tunesmith_train::model::LanguageModel;
-use tunesmith_train::run::{self, EvalSet, RunInputs};
+use tunesmith_train::run::{self, EvalSet, RunError, RunInputs};
 use tunesmith_train::service;
 
-pub use tunesmith_train::run::{RunSummary as Summary, SetSummary};
+pub use tunesmith_train::run::{Forecast, RunSummary as Summary, SetSummary};
 
 use crate::error::{Error, Fault};
 use crate::plugins::Placed;
+use crate::written::Written;
 
 /// The stages that the trainer calls.
 pub(crate) const STAGES: [Stage; 5] = [Stage::Curate, Stage::Judge, Stage::Weigh, Stage::Objective, Stage::Measure];
@@ -40,28 +41,67 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
 }
 
+/// What a run needs beside its plan.
+pub(crate) struct Parts {
+    pub(crate) pool: Rows,
+    pub(crate) evals: Vec<(String, Rows)>,
+    pub(crate) plugins: Vec<Placed>,
+}
+
+/// Loads the model and checks what needs it and the data, but no forward pass.
+pub(crate) fn forecast(
+    written: &Written,
+    plan: &Plan,
+    parts: &Parts,
+    observer: &mut dyn Observer,
+) -> Result<Forecast, Error> {
+    let inputs = inputs(plan, parts, observer)?;
+    run::check(plan, &inputs).map_err(|error| fault(written, plan, error))
+}
+
 /// Does the whole run of a plan.
 pub(crate) fn run(
+    written: &Written,
     plan: &Plan,
-    pool: &[Arc<Example>],
-    evals: &[(String, Rows)],
-    plugins: &[Placed],
+    parts: &Parts,
     observer: &mut dyn Observer,
 ) -> Result<Summary, Error> {
-    let inputs = inputs(plan, pool.to_vec(), evals, plugins, observer)?;
+    let inputs = inputs(plan, parts, observer)?;
+    // What is found here is the user's to mend; what goes wrong later is the work's.
+    run::check(plan, &inputs).map_err(|error| fault(written, plan, error))?;
     run::run(plan, inputs, observer).map_err(|error| Error::run("the run failed", error))
 }
 
 /// Measures the plan's model on the evaluation sets.
 pub(crate) fn evaluate(
     plan: &Plan,
-    evals: &[(String, Rows)],
-    plugins: &[Placed],
+    parts: &Parts,
     adapter: Option<&Path>,
     observer: &mut dyn Observer,
 ) -> Result<Vec<SetSummary>, Error> {
-    let inputs = inputs(plan, Vec::new(), evals, plugins, observer)?;
-    run::evaluate(plan, inputs, adapter, observer).map_err(|error| Error::run("the evaluation failed", error))
+    let inputs = inputs(plan, parts, observer)?;
+    run::evaluate(plan, inputs, adapter, observer).map_err(|error| match error {
+        RunError::Model(error) if adapter.is_some() => {
+            let folder = adapter.unwrap_or(&plan.model.path);
+            Error::Model(Fault::of_file(folder, "the adapter cannot be measured").because(error))
+        }
+        error => Error::run("the evaluation failed", error),
+    })
+}
+
+/// What the trainer found before it began, at its place in the recipe.
+fn fault(written: &Written, plan: &Plan, error: RunError) -> Error {
+    match error {
+        RunError::Recipe { field, what, hint } => Error::Recipe(written.fault(field, what).hint(hint)),
+        RunError::Row { ref set, .. } => {
+            let field = if *set == plan.data.train.name { "data.train" } else { "data.eval" };
+            Error::Data(written.fault(field, "a row cannot be used").because(error))
+        }
+        RunError::Data(error) => Error::Data(written.fault("data", "the data cannot be used").because(error)),
+        RunError::Output { .. } => Error::Output(written.fault("output", "the folder cannot be used").because(error)),
+        RunError::Model(error) => Error::Model(written.fault("model.path", "the model cannot be used").because(error)),
+        error => Error::run("the run cannot begin", error),
+    }
 }
 
 /// Continues prompts with a model: `sampling.samples` answers per prompt, in order.
@@ -98,16 +138,10 @@ pub fn generate(request: &GenerateRequest, observer: &mut dyn Observer) -> Resul
     Ok(answers)
 }
 
-fn inputs(
-    plan: &Plan,
-    pool: Rows,
-    evals: &[(String, Rows)],
-    plugins: &[Placed],
-    observer: &mut dyn Observer,
-) -> Result<RunInputs, Error> {
+fn inputs(plan: &Plan, parts: &Parts, observer: &mut dyn Observer) -> Result<RunInputs, Error> {
     let model = load(&plan.model.path, &plan.model.device, observer)?;
-    let evals = evals.iter().map(|(name, examples)| EvalSet { name: name.clone(), examples: examples.clone() });
-    Ok(RunInputs { model, stages: stages(plugins), pool, evals: evals.collect() })
+    let evals = parts.evals.iter().map(|(name, rows)| EvalSet { name: name.clone(), examples: rows.clone() });
+    Ok(RunInputs { model, stages: stages(&parts.plugins), pool: parts.pool.clone(), evals: evals.collect() })
 }
 
 fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {

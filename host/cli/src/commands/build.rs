@@ -14,6 +14,7 @@ use crate::environment;
 use crate::terminal::{one_line, print};
 
 const TARGET: &str = "wasm32-unknown-unknown";
+const RUST_HINT: &str = "hint: building a plugin needs Rust: https://rustup.rs";
 
 /// How plugins are built, whatever the workspace says: small, fast, and with function names for backtraces.
 const PROFILE: [&str; 6] = [
@@ -74,20 +75,27 @@ fn sysroot(given: Option<&Path>) -> Result<Option<PathBuf>> {
         let what = format!("`{}` holds no standard library for {TARGET}\nhint: `cargo xtask setup` makes such a sysroot", given.display());
         return Err(BadInput(what).into());
     }
-    let rustc = environment::rustc();
-    let output = Command::new(&rustc)
-        .args(["--print", "sysroot"])
-        .output()
-        .with_context(|| BadInput(format!("cannot run `{}`\nhint: building a plugin needs Rust: https://rustup.rs", rustc.display())))?;
-    let own = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    if has_std(&own) {
+    if has_std(Path::new(&rustc(&["--print", "sysroot"])?)) {
         return Ok(None);
+    }
+    let version = rustc(&["-vV"])?;
+    let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "));
+    if let Some(built) = commit.and_then(environment::built_std).filter(|built| has_std(built)) {
+        return Ok(Some(std::path::absolute(built)?));
     }
     let what = format!(
         "the compiler has no standard library for {TARGET}\nhint: `rustup target add {TARGET}` installs it; where that cannot be, \
-         `cargo xtask setup` in Tunesmith's repository builds it and prints the folder for `--sysroot`"
+         `cargo xtask setup` in Tunesmith's repository builds it"
     );
     Err(BadInput(what).into())
+}
+
+/// What the compiler says.
+fn rustc(arguments: &[&str]) -> Result<String> {
+    let rustc = environment::rustc();
+    let fault = || BadInput(format!("cannot run `{}`\n{RUST_HINT}", rustc.display()));
+    let output = Command::new(&rustc).args(arguments).output().with_context(fault)?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Runs cargo and returns the component that it made.
@@ -100,13 +108,15 @@ fn compile(cargo_toml: &Path, sysroot: Option<&Path>, target_dir: Option<&Path>)
         command.args(["--config", setting]);
     });
     if let Some(folder) = target_dir {
-        command.arg("--target-dir").arg(folder);
+        command.arg("--target-dir").arg(std::path::absolute(folder)?);
     }
+    // Cargo looks for its own settings from where it is run, not from where the manifest lies.
+    command.current_dir(cargo_toml.parent().unwrap_or(cargo_toml));
     // Whatever flags the environment has for the host must not change a plugin's bytes.
     command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags(sysroot)).stdout(Stdio::piped());
     let mut child = command
         .spawn()
-        .with_context(|| BadInput(format!("cannot run `{}`\nhint: building a plugin needs Rust: https://rustup.rs", cargo.display())))?;
+        .with_context(|| BadInput(format!("cannot run `{}`\n{RUST_HINT}", cargo.display())))?;
     let stdout = child.stdout.take().context("cargo has no output")?;
     let mut made = None;
     for line in BufReader::new(stdout).lines() {
