@@ -72,3 +72,8 @@ pub use self::parameters::ParameterSet;
 pub use self::plugin::{Exports, NoSettings, Plugin};
 pub use self::stage::{Answer, Credit, Curate, Edit, Judge, Measure, Objective, Remember, Retain, Reward, Weigh};
 pub use self::tensor::{Kind, Tensor};
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -22,11 +22,16 @@ const CAPABILITIES: [&str; 6] =
 ///
 /// Panics with everything that does not fit.
 pub fn check_manifest<P: Exports>(manifest: impl AsRef<Path>) {
-    let document = read(manifest.as_ref());
-    let mut faults = Vec::new();
-    check_words::<P>(&document, &mut faults);
-    check_settings::<P>(&settings_of(&document), &mut faults);
+    let faults = faults::<P>(&read(manifest.as_ref()));
     assert!(faults.is_empty(), "{}:\n  {}", manifest.as_ref().display(), faults.join("\n  "));
+}
+
+/// Everything in which a manifest and the code disagree.
+pub(crate) fn faults<P: Exports>(document: &Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    check_words::<P>(document, &mut faults);
+    check_settings::<P>(&settings_of(document), &mut faults);
+    faults
 }
 
 /// The schema of each setting.
