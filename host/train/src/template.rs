@@ -49,7 +49,7 @@ impl ChatTemplate {
         let path = folder.join("chat_template.jinja");
         if path.exists() {
             let source = fs::read_to_string(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
-            return Self::parse(source, path, special.clone()).map(Some);
+            return Self::parse(&source, path, special.clone()).map(Some);
         }
         let path = folder.join("tokenizer_config.json");
         let source = match optional_object(&path)?.get("chat_template") {
@@ -61,7 +61,7 @@ impl ChatTemplate {
                 return Err(ModelError::Template { path, reason });
             }
         };
-        Self::parse(source, path, special.clone()).map(Some)
+        Self::parse(&source, path, special.clone()).map(Some)
     }
 
     /// Takes a template's text; `path` is for messages.
@@ -69,8 +69,8 @@ impl ChatTemplate {
     /// # Errors
     ///
     /// Fails when the template is not valid Jinja.
-    pub fn parse(source: String, path: PathBuf, special: SpecialTokens) -> Result<Self, ModelError> {
-        let template = Self { source: without_generation_marks(&source), path, special };
+    pub fn parse(source: &str, path: PathBuf, special: SpecialTokens) -> Result<Self, ModelError> {
+        let template = Self { source: without_generation_marks(source), path, special };
         match environment().template_from_str(&template.source) {
             Ok(_) => Ok(template),
             Err(error) => Err(template.failed(&error)),
@@ -133,6 +133,7 @@ fn environment() -> Environment<'static> {
     environment
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
 fn to_json(value: &JinjaValue, arguments: Kwargs) -> Result<String, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
     let sort_keys: Option<bool> = arguments.get("sort_keys")?;

@@ -1,5 +1,7 @@
 //! From logits to one token: temperature, top-k, top-p, in the order of transformers.
 
+use std::cmp::Ordering;
+
 use crate::error::ModelError;
 use crate::fused::lanes::{exp_negative, sum_of};
 use crate::random::Random;
@@ -73,23 +75,15 @@ impl Sampling {
             .filter(|(_, logit)| best - **logit <= reach)
             .map(|(id, logit)| (id, (f64::from(*logit - best) / self.temperature).exp()))
             .collect();
-        // The best token's logit may be infinite or the temperature tiny: it always remains.
-        let is_cut = (0 < self.top_k && self.top_k < kept.len()) || self.top_p < 1.0;
-        if is_cut {
-            kept.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
-        }
         if 0 < self.top_k && self.top_k < kept.len() {
-            let last = kept[self.top_k - 1].1;
+            let (_, last, _) = kept.select_nth_unstable_by(self.top_k - 1, likelier_first);
+            let last = last.1;
             kept.retain(|(_, weight)| last <= *weight);
+            kept.sort_unstable_by_key(|(id, _)| *id);
         }
         let mut total: f64 = kept.iter().map(|(_, weight)| weight).sum();
         if self.top_p < 1.0 {
-            let mut sum = 0.0;
-            let enough = kept.iter().position(|(_, weight)| {
-                sum += weight;
-                self.top_p * total <= sum
-            });
-            kept.truncate(enough.map_or(kept.len(), |index| index + 1));
+            keep_nucleus(&mut kept, self.top_p * total);
             total = kept.iter().map(|(_, weight)| weight).sum();
         }
         let mut rest = random.uniform() * total;
@@ -100,6 +94,35 @@ impl Sampling {
             }
         }
         kept.last().map_or_else(|| argmax(logits), |(id, _)| *id)
+    }
+}
+
+/// A total order, so that results repeat: ties go to the smaller id.
+fn likelier_first(left: &(usize, f64), right: &(usize, f64)) -> Ordering {
+    right.1.total_cmp(&left.1).then(left.0.cmp(&right.0))
+}
+
+/// Keeps the fewest most likely tokens that weigh at least `enough` together, the likeliest first.
+///
+/// They are few as a rule, so only as many as needed are sorted, not the whole vocabulary.
+fn keep_nucleus(kept: &mut Vec<(usize, f64)>, enough: f64) {
+    let mut sorted = 64;
+    loop {
+        if sorted < kept.len() {
+            kept.select_nth_unstable_by(sorted, likelier_first);
+        }
+        let front = sorted.min(kept.len());
+        kept[..front].sort_unstable_by(likelier_first);
+        let mut sum = 0.0;
+        let last = kept[..front].iter().position(|(_, weight)| {
+            sum += weight;
+            enough <= sum
+        });
+        match last {
+            Some(last) => return kept.truncate(last + 1),
+            None if front == kept.len() => return,
+            None => sorted *= 8,
+        }
     }
 }
 
@@ -169,6 +192,22 @@ mod tests {
         assert_eq!(drawn(sampling(5.0, 0, 1.0)), [0, 1, 2, 3]);
         assert_eq!(drawn(sampling(0.0, 0, 1.0)), [0]);
         assert_eq!(drawn(sampling(1e-9, 0, 1.0)), [0]);
+    }
+
+    #[test]
+    fn the_nucleus_is_that_of_a_full_sort() {
+        let mut random = Random::numbered(9, 0);
+        let weights: Vec<(usize, f64)> = (0..3000).map(|id| (id, random.uniform().powi(4))).collect();
+        let total: f64 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut sorted = weights.clone();
+        sorted.sort_by(likelier_first);
+        for share in [0.001, 0.1, 0.5, 0.9, 0.999] {
+            let mut kept = weights.clone();
+            keep_nucleus(&mut kept, share * total);
+            assert_eq!(kept, sorted[..kept.len()]);
+            let sum: f64 = kept.iter().map(|(_, weight)| weight).sum();
+            assert!(share * total <= sum && sum - kept[kept.len() - 1].1 < share * total);
+        }
     }
 
     #[test]

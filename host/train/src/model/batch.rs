@@ -60,6 +60,31 @@ impl TokenBatch {
         batch.checked()
     }
 
+    /// Rows of `width` columns whose real tokens are those where `is_real` is true: one run in each row.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the lengths disagree, or a row has no real token or several runs of them.
+    pub fn masked(width: usize, tokens: Vec<u32>, is_real: &[bool]) -> Result<Self, ModelError> {
+        let mut batch = Self::blank(is_real.len() / width.max(1), width)?;
+        if tokens.len() != is_real.len() || batch.tokens.len() != tokens.len() {
+            return Err(ModelError::request(format!(
+                "{} tokens and {} marks for rows of {width}",
+                tokens.len(),
+                is_real.len()
+            )));
+        }
+        for (row, marks) in is_real.chunks(width).enumerate() {
+            let start = marks.iter().position(|mark| *mark).unwrap_or(width);
+            let end = start + marks[start..].iter().take_while(|mark| **mark).count();
+            if marks[end..].contains(&true) {
+                return Err(ModelError::request(format!("the real tokens of row {row} do not follow each other")));
+            }
+            batch.put(row, start, &tokens[row * width + start..row * width + end])?;
+        }
+        batch.checked()
+    }
+
     fn padded<S: AsRef<[u32]>>(
         sequences: &[S],
         min_width: usize,
@@ -171,6 +196,19 @@ mod tests {
         assert_eq!(batch.tokens(), [1, 2, 3, 4, 5, 0, 0, 0]);
         assert_eq!(batch.position_ids(), [0, 1, 0, 1, 0, 0, 0, 0]);
         assert_eq!(batch.first_keys(), [0, 0, 2, 2, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_mask_says_where_the_real_tokens_are() {
+        let real = [false, true, true, true, true, false];
+        let batch = TokenBatch::masked(3, vec![9, 5, 6, 7, 8, 9], &real).expect("two rows");
+        assert_eq!(batch.tokens(), [0, 5, 6, 7, 8, 0]);
+        assert_eq!(batch.position_ids(), [0, 0, 1, 0, 1, 0]);
+        for bad in [[true, false, true, true, true, true], [false, false, false, true, true, true]] {
+            assert!(TokenBatch::masked(3, vec![1; 6], &bad).is_err());
+        }
+        assert!(TokenBatch::masked(3, vec![1; 5], &real).is_err());
+        assert!(TokenBatch::masked(0, vec![], &[]).is_err());
     }
 
     #[test]

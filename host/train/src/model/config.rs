@@ -15,7 +15,7 @@ use fields::{Fields, IGNORED};
 /// The architectures that one decoder covers by configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// `model_type` `llama`: Llama 1 to 3.1 without rope scaling, SmolLM, SmolLM2, TinyLlama.
+    /// `model_type` `llama`: Llama 1 to 3.1 without rope scaling, `SmolLM`, `SmolLM2`, `TinyLlama`.
     Llama,
 }
 

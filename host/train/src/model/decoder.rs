@@ -91,9 +91,10 @@ impl Decoder {
         let layers =
             (0..config.layers).map(|index| Layer::load(source, index, config, device)).collect::<Result<_, _>>()?;
         let norm = RmsNorm::load(source, "model.norm", config.hidden_size, config.norm_epsilon, device)?;
-        let lm_head = match config.tied_head {
-            true => None,
-            false => Some(Projection::load(source, "lm_head", [config.hidden_size, config.vocab_size], false, device)?),
+        let lm_head = if config.tied_head {
+            None
+        } else {
+            Some(Projection::load(source, "lm_head", [config.hidden_size, config.vocab_size], false, device)?)
         };
         Ok(Self { model: Backbone { embed_tokens, layers, norm }, lm_head, config: config.clone() })
     }

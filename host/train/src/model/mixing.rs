@@ -124,7 +124,9 @@ fn attend_newest(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, span: &Span) ->
                 *weight = dot(query, keys.at(row, column, head)) * scale;
             }
             let most = largest(&weights);
-            weights.iter_mut().for_each(|weight| *weight = exp_negative(*weight - most));
+            for weight in &mut weights {
+                *weight = exp_negative(*weight - most);
+            }
             let factor = 1.0 / sum_of(&weights, |weight| weight);
             for (weight, column) in weights.iter().zip(seen.clone()) {
                 let weight = weight * factor;

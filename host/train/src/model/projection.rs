@@ -30,10 +30,7 @@ impl Projection {
     ) -> Result<Self, ModelError> {
         let values = source.take(&format!("{name}.weight"), &[output, input])?;
         let values = transposed(&values, output, input);
-        let bias = match has_bias {
-            true => Some(vector(source.take(&format!("{name}.bias"), &[output])?, device)),
-            false => None,
-        };
+        let bias = if has_bias { Some(vector(source.take(&format!("{name}.bias"), &[output])?, device)) } else { None };
         Ok(Self { weight: matrix(values, [input, output], device), bias })
     }
 
@@ -131,7 +128,7 @@ mod tests {
     fn transposing_twice_gives_the_matrix_back() {
         let values: Vec<f32> = (0..70 * 45).map(|index| index as f32).collect();
         let once = transposed(&values, 70, 45);
-        assert_eq!(once[70], values[1]);
+        assert_eq!(once[70..71], values[1..2]);
         assert_eq!(transposed(&once, 45, 70), values);
     }
 }

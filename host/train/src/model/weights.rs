@@ -130,7 +130,8 @@ impl TensorSource for RandomWeights {
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
         let count = shape.iter().product();
         if shape.len() < 2 {
-            let value = if name.ends_with(".bias") { 0.0 } else { 1.0 };
+            let is_bias = name.rsplit('.').next() == Some("bias");
+            let value = if is_bias { 0.0 } else { 1.0 };
             return Ok(vec![value; count]);
         }
         let mut random = Random::named(self.seed, name);

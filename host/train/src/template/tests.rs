@@ -5,7 +5,7 @@ use super::*;
 fn template(source: &str) -> Result<ChatTemplate, ModelError> {
     let texts = [("bos_token", "<s>"), ("eos_token", "</s>")].map(|(role, text)| (role.to_owned(), text.to_owned()));
     let special = SpecialTokens { texts: texts.into(), ..SpecialTokens::default() };
-    ChatTemplate::parse(source.to_owned(), PathBuf::from("chat_template.jinja"), special)
+    ChatTemplate::parse(source, PathBuf::from("chat_template.jinja"), special)
 }
 
 fn render(source: &str) -> Result<String, ModelError> {
