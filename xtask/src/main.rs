@@ -19,8 +19,8 @@ usage: cargo xtask COMMAND
   setup    get the WebAssembly standard library if it is missing, and build every plugin
   test     set up, then run every test of the workspace
   demo     set up, fetch model and data, fine-tune with a plugin and without, print the table
-  plugins  build every plugin (part of setup)
-  fetch    fetch model and data of the demo (part of demo)
+  fetch    set up, then fetch model and data of the demo (part of demo)
+  plugins  the same as setup
 
 Downloads and the standard library are kept in the folder TUNESMITH_CACHE (default: tunesmith in the user's cache folder).
 Each step is skipped where its result is there already.";
@@ -40,7 +40,10 @@ fn main() -> ExitCode {
 fn run(words: &[&str]) -> Result<()> {
     match words {
         ["setup" | "plugins"] => setup(),
-        ["fetch"] => fetch::all(),
+        ["fetch"] => {
+            setup()?;
+            fetch::all()
+        }
         ["demo"] => {
             setup()?;
             fetch::all()?;

@@ -12,12 +12,15 @@ use crate::wasm_std::WasmStd;
 const TARGET: &str = "wasm32-unknown-unknown";
 const HINT: &str = "the compiler's message stands above";
 
-/// Builds `plugins/*/` and `tests/components/*/`; cargo does again only what has changed.
+/// Builds the host, then `plugins/*/` and `tests/components/*/`; cargo does again only what has changed.
 pub(crate) fn build_all(std: &WasmStd) -> Result<()> {
+    shell::say("building the host, which builds plugins");
+    // The selection that `cargo test --workspace` makes: with a smaller one cargo would choose other features for some
+    // dependencies, and build all that stands on them a second time for the tests.
+    shell::run(shell::cargo().args(["build", "--workspace", "--all-targets"]), HINT)?;
     let mut folders = folders_with(&crate::root().join("plugins"), "Cargo.toml")?;
     folders.extend(folders_with(&crate::root().join("tests").join("components"), "Cargo.toml")?);
-    shell::say("building the command line, which builds plugins");
-    shell::run(shell::cargo().args(["build", "--package", "tunesmith-cli"]), HINT)?;
+    shell::say(&format!("building {} components", folders.len()));
     for folder in folders {
         if folder.join("plugin.toml").is_file() {
             with_manifest(std, &folder)?;
@@ -64,6 +67,5 @@ fn without_manifest(std: &WasmStd, folder: &Path) -> Result<()> {
 
 /// Where cargo keeps its work for plugins, apart from the host's: neither waits for the other's lock or throws its work away.
 fn target() -> PathBuf {
-    let host = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    crate::root().join(host).join("plugins")
+    shell::target().join("plugins")
 }

@@ -1,5 +1,6 @@
 //! Runs other programs and says so.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,10 +26,19 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// The command line of Tunesmith, built when it is not up to date.
+/// Cargo's folder for what it builds.
+pub(crate) fn target() -> PathBuf {
+    // `join` keeps a full path as it is, as cargo does.
+    crate::root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
+/// The command line of Tunesmith, which [`crate::plugins::build_all`] has built.
+///
+/// Not `cargo run --package`: cargo chooses the features of dependencies by what is selected, and would build many of them again.
 pub(crate) fn tunesmith() -> Command {
-    let mut command = cargo();
-    command.args(["run", "--quiet", "--package", "tunesmith-cli", "--"]);
+    let name = format!("tunesmith{}", std::env::consts::EXE_SUFFIX);
+    let mut command = Command::new(target().join("debug").join(name));
+    command.current_dir(crate::root());
     command
 }
 
@@ -75,7 +85,7 @@ pub(crate) fn succeeds_within(command: &mut Command, limit: Duration) -> bool {
 
 /// Program and first arguments, for messages.
 fn shown(command: &Command) -> String {
-    let program = std::path::Path::new(command.get_program());
+    let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(command.get_program()).to_string_lossy();
     let arguments: Vec<_> = command.get_args().take(2).map(|argument| argument.to_string_lossy()).collect();
     format!("`{name} {}`", arguments.join(" "))
