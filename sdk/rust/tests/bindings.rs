@@ -46,8 +46,7 @@ fn generate(resolve: &Resolve, world: WorldId, options: Opts) -> String {
     let mut resolve = resolve.clone();
     options.build().generate(&mut resolve, world, &mut files).expect("the world has bindings");
     let (_, bytes) = files.iter().next().expect("one world gives one file");
-    let text = String::from_utf8(bytes.to_vec()).expect("Rust is UTF-8");
-    format!("//! Generated from `wit/` by `tests/bindings.rs`; do not edit, and read the contract instead.\n{text}")
+    String::from_utf8(bytes.to_vec()).expect("Rust is UTF-8")
 }
 
 fn options() -> Opts {
