@@ -195,11 +195,6 @@ pub(crate) fn lacks(outline: &Outline, grants: &Grants) -> Vec<Lack> {
         .collect()
 }
 
-/// The grants that a component with this outline needs.
-pub fn needed(outline: &Outline) -> Grants {
-    missing(&lacks(outline, &Grants::none()))
-}
-
 /// The grants that would make up for these lacks.
 pub(crate) fn missing(lacks: &[Lack]) -> Grants {
     let named: Grants = lacks

@@ -58,6 +58,9 @@ impl Cache {
     /// Keeps a compiled component. A full disk only costs the next run some time, so failures are passed over.
     pub(crate) fn store(&self, digest: &str, component: &Component) {
         let Ok(code) = component.serialize() else { return };
+        if expect_private(&self.folder, self.owner).is_err() {
+            return;
+        }
         let path = self.path(digest);
         let draft = path.with_extension(format!("{}.tmp", own_suffix()));
         let is_written = write_private(&draft, &[&self.check(digest, &code), &code]).is_ok();

@@ -136,13 +136,7 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     backtrace.frames().iter().take(20).map(name).collect()
 }
 
-/// A Rust name without its hash: `a::b::h0123456789abcdef` is `a::b`.
+/// A Rust name as its author wrote it, without the hash; other names as they are.
 fn demangle(name: &str) -> String {
-    let is_hash = |tail: &str| {
-        tail.len() == 17 && tail.starts_with('h') && tail[1..].bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    match name.rsplit_once("::") {
-        Some((path, tail)) if is_hash(tail) => path.into(),
-        _ => name.into(),
-    }
+    format!("{:#}", rustc_demangle::demangle(name))
 }

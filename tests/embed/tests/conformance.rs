@@ -1,0 +1,206 @@
+//! Every stage, called with real data through a component that was written against `wit/` alone.
+
+use std::sync::{Arc, LazyLock};
+
+use serde_json::json;
+use tunesmith_core::call::{Call, Level};
+use tunesmith_core::data::{Advantages, Answered, Case, Cases, Evaluation, TokenBatch, TokenRow, Verdict};
+use tunesmith_core::stage::{Choice, Stage};
+use tunesmith_core::tensors::Tensors as _;
+use tunesmith_embed::{
+    Halves, OneBatch, Parrot, Plain, SquareBlock, TwoParameters, bytes_of, cause, examples, grants, rollouts, services,
+};
+use tunesmith_plugin::{Engine, EngineOptions, LoadOptions, Plugin};
+
+static ENGINE: LazyLock<Engine> =
+    LazyLock::new(|| Engine::new(&EngineOptions::default()).expect("this machine runs WebAssembly"));
+
+fn bare(settings: serde_json::Value) -> Plugin {
+    let settings = settings.as_object().cloned().expect("an object");
+    let options = LoadOptions { grants: grants(), settings, ..LoadOptions::default() };
+    Plugin::load(&ENGINE, "bare", &bytes_of("bare"), options).unwrap_or_else(|error| panic!("{}", cause(&error)))
+}
+
+fn call() -> Call {
+    Call::new(17, 0)
+}
+
+#[test]
+fn stages_are_found_without_running_anything() {
+    let plugin = bare(json!({}));
+    assert_eq!(plugin.stages(), Stage::ALL);
+    assert_eq!(plugin.manifest().name, "bare");
+    assert_eq!(plugin.settings()["partly"], 0.5);
+    assert_eq!(plugin.state(), None);
+}
+
+#[test]
+fn curate_generates_judges_and_chooses() {
+    let pool = examples(&[("a", Some("a")), ("b", Some("b!")), ("c", Some("gold")), ("d", None), ("e", Some("*"))]);
+    let parrot = Parrot::new(Arc::default());
+    let mut call = Call::with(17, 0, services(&parrot));
+    let curate = bare(json!({"provenance": "data"})).curate().expect("exported");
+    let curated = curate.curate(pool, &mut call).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    let text = |text: &str| text.to_owned();
+    let expected = [
+        Choice::Prefer { row: 0, chosen: text("a"), rejected: text("a!"), provenance: text("self") },
+        Choice::Prefer { row: 1, chosen: text("b!"), rejected: text("b"), provenance: text("self") },
+        Choice::Keep { row: 2, provenance: text("data") },
+        Choice::Drop { row: 3, why: text("nothing right") },
+        Choice::Replace { row: 4, completion: text("e"), provenance: text("self") },
+        Choice::Add { prompt: text("a Again:"), completion: text("yes"), provenance: text("synthetic"), like: Some(0) },
+    ];
+    assert_eq!(curated.choices, expected);
+    assert_eq!(curated.notes[4], (4, text("length"), 1.0));
+    assert_eq!(call.report.metrics["rows"], (5.0, 1));
+    assert_eq!(call.report.skipped["nothing right"], 1);
+    assert_eq!((call.report.lines[0].level, call.report.lines[0].text.as_str()), (Level::Info, "round 3"));
+    assert!(0 < call.report.fuel && call.report.in_services <= call.report.elapsed);
+}
+
+#[test]
+fn sampling_gets_the_recipes_length_limit_and_a_seed_of_its_own() {
+    let parrot = Parrot::new(Arc::default());
+    let curate = bare(json!({})).curate().expect("exported");
+    for (seed, number) in [(17, 0), (17, 0), (17, 1), (18, 0)] {
+        let mut call = Call::with(seed, number, services(&parrot));
+        curate.curate(examples(&[("a", None)]), &mut call).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    }
+    let asked = parrot.asked.lock().expect("not poisoned");
+    assert_eq!((asked[0].max_tokens, asked[0].samples, asked[0].temperature), (32, 2, 0.5));
+    assert_eq!(asked[0].seed, asked[1].seed);
+    assert_ne!(asked[0].seed, asked[2].seed);
+    assert_ne!(asked[0].seed, asked[3].seed);
+}
+
+#[test]
+fn judge_tells_right_from_partly_right_and_wrong() {
+    let pool = examples(&[("a", Some("4")), ("b", Some("4")), ("c", Some("4")), ("d", None)]);
+    let answers = ["4", "it is 4", "5", "4"];
+    let case = |(example, answer): (_, &str)| Case { example, answer: answer.into(), rival: None };
+    let cases = Arc::new(Cases { cases: pool.rows.iter().cloned().zip(answers).map(case).collect() });
+    let judge = bare(json!({"partly": 0.25})).judge().expect("exported");
+    let verdicts = judge.judge(cases, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    let undecided = Verdict::Undecided("no reference".into());
+    assert_eq!(verdicts, [Verdict::Right, Verdict::Partly(0.25), Verdict::Wrong, undecided]);
+}
+
+#[test]
+fn reward_is_none_where_it_does_not_apply() {
+    let reward = bare(json!({})).reward().expect("exported");
+    let scores = reward.reward(rollouts(None), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    assert_eq!(scores, [Some(0.1), Some(0.2), None, Some(0.4)]);
+}
+
+#[test]
+fn credit_answers_per_rollout_or_per_token() {
+    let credit = bare(json!({})).credit().expect("exported");
+    let rewards = [Some(1.0), Some(3.0), None, Some(0.5)];
+    let mut answer = |column| {
+        credit.credit(rollouts(column), &rewards, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)))
+    };
+    assert_eq!(answer(None), Advantages::PerRollout(vec![-1.0, 1.0, 0.0, 0.0]));
+    assert_eq!(
+        answer(Some("per-token")),
+        Advantages::PerToken(vec![-1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    );
+}
+
+#[test]
+fn weigh_gives_one_weight_per_token() {
+    let row = |tokens: &[u32]| TokenRow {
+        example: examples(&[("a", None)]).rows[0].clone(),
+        tokens: tokens.into(),
+        mask: tokens.iter().map(|&token| 1 < token).collect(),
+        texts: tokens.iter().map(ToString::to_string).collect(),
+    };
+    let batch = Arc::new(TokenBatch { rows: vec![row(&[1, 2]), row(&[1, 2, 3])], logprobs: Arc::new(Halves(5)), step: 0 });
+    let weigh = bare(json!({})).weigh().expect("exported");
+    let weights = weigh.weigh(batch, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    assert!(weights.len() == 5 && weights.iter().all(|weight| (weight - 0.5).abs() < 1e-6), "{weights:?}");
+}
+
+#[test]
+fn objective_is_computed_on_the_hosts_tensors_and_leaves_only_the_loss() {
+    let engine = Arc::new(Plain::default());
+    let objective = bare(json!({})).objective().expect("exported");
+    let loss = objective
+        .objective(Arc::new(OneBatch(engine.clone())), &mut call())
+        .unwrap_or_else(|error| panic!("{}", cause(&error)));
+    // -(0 * 0 + -1 * 1 + -2 * 3) / 4
+    assert_eq!(engine.read_floats(loss), Ok(vec![1.75]));
+    assert_eq!(engine.live(), 1);
+}
+
+#[test]
+fn edit_replaces_parameters_and_leaves_no_handle() {
+    let engine = Arc::new(Plain::default());
+    let parameters = TwoParameters::new(engine.clone());
+    let edit = bare(json!({})).edit().expect("exported");
+    edit.edit(parameters.clone(), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    let halved = vec![0.5, 1.0, 1.5];
+    assert_eq!(parameters.values(), [("a".to_owned(), halved.clone()), ("b".to_owned(), halved)].into());
+    assert_eq!(engine.live(), 2);
+}
+
+#[test]
+fn measure_names_its_metrics() {
+    let pool = examples(&[("a", Some("1")), ("b", Some("2"))]);
+    let answered = |example: &Arc<_>| Answered { example: Arc::clone(example), answer: "1".into(), is_finished: true };
+    let evaluation = Evaluation {
+        name: "target".into(),
+        rows: pool.rows.iter().map(answered).collect(),
+        statistics: vec![("answer-logprob".into(), vec![-1.0, -2.0])],
+    };
+    let measure = bare(json!({})).measure().expect("exported");
+    let metrics = measure.measure(Arc::new(evaluation), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    assert_eq!(metrics[..2], [("accuracy".to_owned(), 0.5), ("logprob".to_owned(), -1.5)]);
+    assert!((0.0..1.0).contains(&metrics[2].1), "{metrics:?}");
+}
+
+#[test]
+fn answer_asks_the_model_in_every_way() {
+    let parrot = Parrot::new(Arc::default());
+    let mut call = Call::with(17, 0, services(&parrot));
+    let answer = bare(json!({})).answer().expect("exported");
+    let answers = answer
+        .answer(examples(&[("long", None), ("abc", None)]), &mut call)
+        .unwrap_or_else(|error| panic!("{}", cause(&error)));
+    // `long` scores -4, less than the -3.5 of `yes`; `abc` scores -3.
+    assert_eq!(answers, ["yes", "abc"]);
+}
+
+#[test]
+fn retain_scores_the_cache() {
+    let engine = Arc::new(Plain::default());
+    let retain = bare(json!({})).retain().expect("exported");
+    let scores = retain
+        .retain(Arc::new(SquareBlock(engine.clone())), &mut call())
+        .unwrap_or_else(|error| panic!("{}", cause(&error)));
+    assert_eq!(engine.read_floats(scores), Ok(vec![5.0, 25.0]));
+    assert_eq!(engine.live(), 1);
+}
+
+#[test]
+fn a_missing_service_is_told_to_the_plugin_not_trapped() {
+    let curate = bare(json!({})).curate().expect("exported");
+    let error = curate.curate(examples(&[("a", None)]), &mut call()).expect_err("no models");
+    assert_eq!(error.to_string(), "plugin `bare` declined in stage `curate`: unsupported: there are no models in this call");
+}
+
+#[test]
+fn two_plugins_and_many_threads_share_one_engine() {
+    let judge = bare(json!({})).judge().expect("exported");
+    let pool = examples(&[("a", Some("4"))]);
+    let cases = Arc::new(Cases { cases: vec![Case { example: pool.rows[0].clone(), answer: "4".into(), rival: None }] });
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for number in 0..50 {
+                    let verdicts = judge.judge(cases.clone(), &mut Call::new(1, number));
+                    assert_eq!(verdicts.unwrap_or_else(|error| panic!("{}", cause(&error))), [Verdict::Right]);
+                }
+            });
+        }
+    });
+}
