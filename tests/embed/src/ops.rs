@@ -241,7 +241,13 @@ fn along(operation: Along, tensor: &Tensor, dim: usize) -> Made {
             Along::Max => vec![highest],
             Along::Min => vec![input.iter().copied().fold(f32::INFINITY, f32::min)],
             Along::Argmax => vec![input.iter().position(|&value| value == highest).unwrap_or(0) as f32],
-            Along::Cumsum => input.iter().scan(0.0, |sum, value| { *sum += value; Some(*sum) }).collect(),
+            Along::Cumsum => input
+                .iter()
+                .scan(0.0, |sum, value| {
+                    *sum += value;
+                    Some(*sum)
+                })
+                .collect(),
             Along::Softmax => input.iter().map(|value| (value - highest).exp() / total).collect(),
             Along::LogSoftmax => input.iter().map(|value| value - highest - total.ln()).collect(),
             Along::Logsumexp => vec![highest + total.ln()],
@@ -262,7 +268,10 @@ fn index(op: &'static str, index: &Tensor, size: usize) -> Result<Vec<usize>, Te
         return Err(TensorError::Misuse { op, what: "the index holds floats".into() });
     };
     let checked = |&value: &i32| {
-        usize::try_from(value).ok().filter(|&value| value < size).ok_or_else(|| TensorError::Misuse { op, what: format!("index {value} of {size}") })
+        usize::try_from(value)
+            .ok()
+            .filter(|&value| value < size)
+            .ok_or_else(|| TensorError::Misuse { op, what: format!("index {value} of {size}") })
     };
     values.iter().map(checked).collect()
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{fs, iter};
 
 use serde_json::Map;
 use tunesmith_core::call::Services;
@@ -29,7 +29,13 @@ pub fn bytes_of(name: &str) -> Vec<u8> {
 
 /// An error and all its causes, one after the other.
 pub fn cause(error: &dyn Error) -> String {
-    iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        texts.push(error.to_string());
+        cause = error.source();
+    }
+    texts.join(": ")
 }
 
 /// All grants.

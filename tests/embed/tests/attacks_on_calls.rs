@@ -278,6 +278,7 @@ fn attack_22_two_runs_of_a_call_are_the_same_to_the_bit() {
         let mut fuel = Vec::new();
         let answers = [0, 0].map(|number| {
             let mut call = Call::new(17, number);
+            plugin.set_state(None);
             let verdicts = plugin.judge().expect("exported").judge(cases(), &mut call).expect("an answer");
             fuel.push(call.report.fuel);
             verdicts
@@ -376,7 +377,7 @@ fn attack_29_a_plugin_remembers_nothing_but_its_state() {
 #[test]
 fn attack_29_state_is_kept_hashed_and_restored() {
     let plugin = hostile("count-calls", 0, tight());
-    let mut count = || {
+    let count = || {
         let mut call = Call::new(17, 0);
         let verdicts = plugin.judge().expect("exported").judge(cases(), &mut call).expect("an answer");
         let Verdict::Undecided(count) = verdicts[0].clone() else { panic!("{verdicts:?}") };

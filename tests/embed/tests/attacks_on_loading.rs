@@ -29,7 +29,8 @@ fn load(bytes: &[u8], options: LoadOptions) -> Result<Plugin, LoadError> {
 
 /// A component of these parts that exports the stage `judge` in name.
 fn component(parts: &str) -> Vec<u8> {
-    let text = format!(r#"(component {parts} (instance $none) (export "tunesmith:method/judge@0.1.0" (instance $none)))"#);
+    let text =
+        format!(r#"(component {parts} (instance $none) (export "tunesmith:method/judge@0.1.0" (instance $none)))"#);
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -77,15 +78,19 @@ fn honest_judge(parts: &str) -> Vec<u8> {
             (alias export $answers "cases" (type $cases))
             (alias export $answers "verdict" (type $verdict))
             {parts}
+            (core func $drop (canon resource.drop $cases))
             (core module $code
+                (import "host" "drop" (func $drop (param i32)))
                 (memory (export "memory") 1)
                 (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
                 (func (export "judge") (param i32) (result i32)
+                    (call $drop (local.get 0))
                     i32.const 16))
-            (core instance $code (instantiate $code))
+            (core instance $host (export "drop" (func $drop)))
+            (core instance $code (instantiate $code (with "host" (instance $host))))
             (type $judge (func (param "cases" (borrow $cases)) (result (result (list $verdict) (error $error)))))
-            (func $judge (type $judge) (canon lift (core func $code "judge") (memory $code "memory")
-                (realloc (func $code "realloc"))))
+            (func $judge (type $judge) (canon lift (core func $code "judge") (memory (core memory $code "memory"))
+                (realloc (core func $code "realloc"))))
             (instance $export (export "judge" (func $judge)))
             (export "tunesmith:method/judge@0.1.0" (instance $export)))"#
     );
@@ -203,7 +208,8 @@ fn attack_17_a_compile_bomb_is_refused_before_it_is_compiled() {
     check(&component(&long), LoadOptions::default(), "bytes in one function");
     let types = format!("(core module {})", "(type (func (param i32)))".repeat(300_000));
     check(&component(&types), LoadOptions::default(), "types, over the limit");
-    let small = LoadOptions { limits: Limits { component_bytes: 1_000, ..Limits::default() }, ..LoadOptions::default() };
+    let small =
+        LoadOptions { limits: Limits { component_bytes: 1_000, ..Limits::default() }, ..LoadOptions::default() };
     check(&bytes_of("bare"), small, "over the limit of 1000");
     assert!(started.elapsed() < Duration::from_secs(60));
 }
@@ -212,8 +218,14 @@ fn attack_17_a_compile_bomb_is_refused_before_it_is_compiled() {
 fn attack_25_types_nested_without_end_are_refused() {
     let nested: String = (0..300).map(|depth| format!("(type $t{} (list $t{depth}))", depth + 1)).collect();
     check(&component(&format!("(type $t0 (list u8)) {nested}")), LoadOptions::default(), "not a valid component");
-    let modules = format!("{}{}", "(component ".repeat(150), ")".repeat(150));
-    check(&component(&modules), LoadOptions::default(), "nested modules");
+    let empty = b"\0asm\x0d\0\x01\0".to_vec();
+    let nested = (0..150).fold(empty.clone(), |inner, _| {
+        let mut outer = empty.clone();
+        outer.extend([4, (inner.len() & 0x7f | 0x80) as u8, (inner.len() >> 7) as u8]);
+        outer.extend(inner);
+        outer
+    });
+    check(&nested, LoadOptions::default(), "nested modules");
 }
 
 #[test]
@@ -222,9 +234,26 @@ fn attack_26_a_plugin_reaches_nothing_but_what_it_is_granted() {
     let outline = tunesmith_plugin::inspect(&bytes_of("bare"), &Limits::default()).expect("a component");
     let mut interfaces: Vec<&str> = outline.imports.iter().map(|import| import.name.as_str()).collect();
     interfaces.sort_unstable();
-    let expected = ["answers", "batches", "cache", "data", "judging", "log", "model", "parameters", "random", "settings", "tensors", "types"];
+    let expected = [
+        "answers",
+        "batches",
+        "cache",
+        "data",
+        "judging",
+        "log",
+        "model",
+        "parameters",
+        "random",
+        "settings",
+        "tensors",
+        "types",
+    ];
     assert_eq!(interfaces, expected.map(|name| format!("tunesmith:method/{name}@0.1.0")));
-    assert_eq!(tunesmith_plugin::needed(&outline).iter().count(), 5, "all but `model.forward`, which `bare` does not use");
+    assert_eq!(
+        tunesmith_plugin::needed(&outline).iter().count(),
+        5,
+        "all but `model.forward`, which `bare` does not use"
+    );
 }
 
 fn with_cache(folder: &Path) -> Engine {
@@ -234,11 +263,14 @@ fn with_cache(folder: &Path) -> Engine {
 
 fn is_from_cache(engine: &Engine, name: &str) -> bool {
     let options = LoadOptions { grants: grants(), ..LoadOptions::default() };
-    Plugin::load(engine, name, &bytes_of(name), options).unwrap_or_else(|error| panic!("{}", cause(&error))).is_from_cache()
+    Plugin::load(engine, name, &bytes_of(name), options)
+        .unwrap_or_else(|error| panic!("{}", cause(&error)))
+        .is_from_cache()
 }
 
 fn entries(folder: &Path) -> Vec<std::path::PathBuf> {
-    let mut paths: Vec<_> = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    let mut paths: Vec<_> =
+        fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     paths
 }

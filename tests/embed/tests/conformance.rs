@@ -96,7 +96,7 @@ fn reward_is_none_where_it_does_not_apply() {
 fn credit_answers_per_rollout_or_per_token() {
     let credit = bare(json!({})).credit().expect("exported");
     let rewards = [Some(1.0), Some(3.0), None, Some(0.5)];
-    let mut answer = |column| {
+    let answer = |column| {
         credit.credit(rollouts(column), &rewards, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)))
     };
     assert_eq!(answer(None), Advantages::PerRollout(vec![-1.0, 1.0, 0.0, 0.0]));
@@ -114,7 +114,8 @@ fn weigh_gives_one_weight_per_token() {
         mask: tokens.iter().map(|&token| 1 < token).collect(),
         texts: tokens.iter().map(ToString::to_string).collect(),
     };
-    let batch = Arc::new(TokenBatch { rows: vec![row(&[1, 2]), row(&[1, 2, 3])], logprobs: Arc::new(Halves(5)), step: 0 });
+    let batch =
+        Arc::new(TokenBatch { rows: vec![row(&[1, 2]), row(&[1, 2, 3])], logprobs: Arc::new(Halves(5)), step: 0 });
     let weigh = bare(json!({})).weigh().expect("exported");
     let weights = weigh.weigh(batch, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert!(weights.len() == 5 && weights.iter().all(|weight| (weight - 0.5).abs() < 1e-6), "{weights:?}");
@@ -153,7 +154,8 @@ fn measure_names_its_metrics() {
         statistics: vec![("answer-logprob".into(), vec![-1.0, -2.0])],
     };
     let measure = bare(json!({})).measure().expect("exported");
-    let metrics = measure.measure(Arc::new(evaluation), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    let metrics =
+        measure.measure(Arc::new(evaluation), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert_eq!(metrics[..2], [("accuracy".to_owned(), 0.5), ("logprob".to_owned(), -1.5)]);
     assert!((0.0..1.0).contains(&metrics[2].1), "{metrics:?}");
 }
@@ -185,14 +187,18 @@ fn retain_scores_the_cache() {
 fn a_missing_service_is_told_to_the_plugin_not_trapped() {
     let curate = bare(json!({})).curate().expect("exported");
     let error = curate.curate(examples(&[("a", None)]), &mut call()).expect_err("no models");
-    assert_eq!(error.to_string(), "plugin `bare` declined in stage `curate`: unsupported: there are no models in this call");
+    assert_eq!(
+        error.to_string(),
+        "plugin `bare` declined in stage `curate`: unsupported: there are no models in this call"
+    );
 }
 
 #[test]
 fn two_plugins_and_many_threads_share_one_engine() {
     let judge = bare(json!({})).judge().expect("exported");
     let pool = examples(&[("a", Some("4"))]);
-    let cases = Arc::new(Cases { cases: vec![Case { example: pool.rows[0].clone(), answer: "4".into(), rival: None }] });
+    let cases =
+        Arc::new(Cases { cases: vec![Case { example: pool.rows[0].clone(), answer: "4".into(), rival: None }] });
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
