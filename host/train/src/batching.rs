@@ -1,0 +1,190 @@
+//! From training rows to micro-batches of tokens: tokenising, masks, lengths, and the order in which rows are drawn.
+
+mod encoder;
+mod sampler;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tunesmith_core::data::{Example, Target, TokenBatch, TokenLogprobs, TokenRow, TrainingRow};
+use tunesmith_core::model::Prompt;
+
+use crate::error::ModelError;
+use crate::model;
+use crate::model::logprobs::Pair;
+
+pub use encoder::Encoder;
+pub use sampler::{Sampler, SamplerPosition};
+
+/// A tokenised sequence and which of its tokens are trained on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedRow {
+    /// The example behind it.
+    pub example: Arc<Example>,
+    /// Prompt and completion, the end token included.
+    pub tokens: Vec<u32>,
+    /// Whether each token is trained on: the completion and its end token. Never the first.
+    pub mask: Vec<bool>,
+    /// In a preference: whether this is the better completion.
+    pub is_chosen: Option<bool>,
+}
+
+impl EncodedRow {
+    /// How many tokens are trained on.
+    pub fn loss_tokens(&self) -> usize {
+        self.mask.iter().filter(|is_trained| **is_trained).count()
+    }
+}
+
+/// A training row as one sequence, or for a preference as two.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncodedTarget {
+    /// The sequences; of a preference the chosen one first.
+    pub rows: Vec<Arc<EncodedRow>>,
+    /// How many of them were cut.
+    pub truncated: usize,
+}
+
+/// How long rows may get, and what happens to longer ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LengthRule {
+    /// The longest row in tokens, prompt and completion.
+    pub longest: usize,
+    /// Whether the completions of longer rows are cut.
+    pub truncate: bool,
+}
+
+/// Why a row cannot be trained on.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The template or the tokenizer refused it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// It is too long.
+    #[error("the row has {tokens} tokens, of which {prompt} are the prompt; the longest allowed is {longest}")]
+    TooLong {
+        /// Tokens of the row.
+        tokens: usize,
+        /// Tokens of its prompt.
+        prompt: usize,
+        /// Tokens allowed.
+        longest: usize,
+    },
+    /// There is nothing to train on.
+    #[error("the completion has no token to train on")]
+    NoTarget,
+}
+
+impl Encoder {
+    /// Tokenises a training row.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the template or the tokenizer refuses the row, or it is too long: without `truncate` at all, with it when the prompt alone
+    /// leaves no room for a completion.
+    pub fn target(&self, row: &TrainingRow, lengths: LengthRule) -> Result<EncodedTarget, EncodeError> {
+        let completions = match &row.target {
+            Target::Completion(completion) => vec![(completion, None)],
+            Target::Preference { chosen, rejected } => vec![(chosen, Some(true)), (rejected, Some(false))],
+        };
+        let prompt = Prompt::Chat(row.example.messages.clone());
+        let mut target = EncodedTarget { rows: Vec::new(), truncated: 0 };
+        for (completion, is_chosen) in completions {
+            let pair = self.pair(&prompt, completion)?;
+            let (tokens, mask, is_truncated) = masked(pair, lengths)?;
+            target.truncated += usize::from(is_truncated);
+            target.rows.push(Arc::new(EncodedRow { example: Arc::clone(&row.example), tokens, mask, is_chosen }));
+        }
+        Ok(target)
+    }
+}
+
+/// All tokens, which of them are trained on, and whether some were cut.
+fn masked(pair: Pair, lengths: LengthRule) -> Result<(Vec<u32>, Vec<bool>, bool), EncodeError> {
+    let prompt = pair.prompt.len();
+    let mut tokens = pair.prompt;
+    tokens.extend(pair.completion);
+    let is_truncated = lengths.longest < tokens.len();
+    if is_truncated && (!lengths.truncate || lengths.longest <= prompt) {
+        return Err(EncodeError::TooLong { tokens: tokens.len(), prompt, longest: lengths.longest });
+    }
+    tokens.truncate(lengths.longest);
+    // Nothing comes before the first token, so nothing predicts it.
+    let mask: Vec<bool> = (0..tokens.len()).map(|index| prompt.max(1) <= index).collect();
+    if mask.contains(&true) { Ok((tokens, mask, is_truncated)) } else { Err(EncodeError::NoTarget) }
+}
+
+/// Rows that go through the model together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MicroBatch {
+    /// The rows.
+    pub rows: Vec<Arc<EncodedRow>>,
+    /// The group of each row: training rows count from 0, the two rows of a preference share a number.
+    pub groups: Vec<i32>,
+}
+
+impl MicroBatch {
+    /// The sequences of these training rows.
+    pub fn new<'a>(targets: impl IntoIterator<Item = &'a EncodedTarget>) -> Self {
+        let mut batch = Self { rows: Vec::new(), groups: Vec::new() };
+        for (group, target) in targets.into_iter().enumerate() {
+            for row in &target.rows {
+                batch.rows.push(Arc::clone(row));
+                batch.groups.push(group as i32);
+            }
+        }
+        batch
+    }
+
+    /// The number of tokens, padding not counted.
+    pub fn tokens(&self) -> usize {
+        self.rows.iter().map(|row| row.tokens.len()).sum()
+    }
+
+    /// The number of tokens that are trained on.
+    pub fn loss_tokens(&self) -> usize {
+        self.rows.iter().map(|row| row.loss_tokens()).sum()
+    }
+
+    /// The number of tokens of the longest row: the T of [B, T].
+    pub fn width(&self) -> usize {
+        self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)
+    }
+
+    /// The rows in one rectangle, padded on the right.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no row.
+    pub fn layout(&self) -> Result<model::TokenBatch, ModelError> {
+        let tokens: Vec<&[u32]> = self.rows.iter().map(|row| row.tokens.as_slice()).collect();
+        model::TokenBatch::right_padded(&tokens)
+    }
+
+    /// Numbers per token, flat and without padding, as rows of [B, T] padded with zeros and with zeros where the mask is false.
+    pub fn padded_where_masked(&self, flat: &[f32]) -> Vec<f32> {
+        let width = self.width();
+        let mut padded = vec![0.0; self.rows.len() * width];
+        let mut rest = flat;
+        for (row, out) in self.rows.iter().zip(padded.chunks_mut(width.max(1))) {
+            let (own, others) = rest.split_at(row.tokens.len().min(rest.len()));
+            rest = others;
+            for ((out, value), is_trained) in out.iter_mut().zip(own).zip(&row.mask) {
+                *out = if *is_trained { *value } else { 0.0 };
+            }
+        }
+        padded
+    }
+
+    /// The same rows as text and numbers, for `weigh`.
+    pub fn as_text(&self, encoder: &Encoder, logprobs: Arc<dyn TokenLogprobs>, step: u32) -> TokenBatch {
+        let row = |row: &Arc<EncodedRow>| TokenRow {
+            example: Arc::clone(&row.example),
+            tokens: row.tokens.clone(),
+            mask: row.mask.clone(),
+            texts: row.tokens.iter().map(|id| encoder.token_text(*id)).collect(),
+        };
+        TokenBatch { rows: self.rows.iter().map(row).collect(), logprobs, step }
+    }
+}
