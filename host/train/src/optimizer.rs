@@ -1,0 +1,164 @@
+//! `AdamW` over the parameters of a decoder by their names: gradients, their norm, the update, and a state that can be saved.
+//!
+//! Names are paths in the decoder, such as `model.layers.0.self_attn.q_proj.weight`, or `...weight.lora.a` for an adapter's factor.
+
+mod gradients;
+mod parameters;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData};
+use tunesmith_core::plan::TrainPlan;
+
+use crate::error::ModelError;
+use crate::model::weights::{TensorSource, WeightFiles};
+use crate::model::{Decoder, NamedTensor, WeightType};
+use crate::tensor_values;
+
+pub use gradients::NamedGradients;
+pub use parameters::{digest_of_trained, shapes_of_trained, trained_parameters};
+
+/// Decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101) on Adam (Kingma and Ba 2015, arXiv 1412.6980).
+///
+/// With `g` the gradient and `t` the step from 1: `p = p (1 - lr wd)`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+/// `p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)`. Vectors (norms and biases) are not decayed, as in transformers.
+#[derive(Debug, Clone)]
+pub struct AdamW {
+    betas: [f64; 2],
+    epsilon: f64,
+    weight_decay: f64,
+    steps: u32,
+    moments: BTreeMap<String, Moments>,
+}
+
+/// Running means of the gradient and of its square, flat.
+#[derive(Debug, Clone)]
+struct Moments {
+    mean: Tensor<1>,
+    square: Tensor<1>,
+}
+
+impl AdamW {
+    /// Without any state yet.
+    pub fn new(plan: &TrainPlan) -> Self {
+        Self {
+            betas: plan.betas,
+            epsilon: plan.epsilon,
+            weight_decay: plan.weight_decay,
+            steps: 0,
+            moments: BTreeMap::new(),
+        }
+    }
+
+    /// Updates made so far.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Updates every parameter that has a gradient; gives the decoder ready for the next forward pass.
+    #[must_use]
+    pub fn update(&mut self, decoder: Decoder, gradients: NamedGradients, learning_rate: f64) -> Decoder {
+        self.steps += 1;
+        let mut mapper = Update { optimizer: self, gradients, learning_rate, path: Vec::new() };
+        decoder.map(&mut mapper)
+    }
+
+    /// Writes the moments by parameter name to a safetensors file; the number of steps is the caller's to keep.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), ModelError> {
+        let mut tensors = Vec::with_capacity(2 * self.moments.len());
+        for (name, moments) in &self.moments {
+            for (part, tensor) in [("mean", &moments.mean), ("square", &moments.square)] {
+                tensors.push(NamedTensor {
+                    name: format!("{name}.{part}"),
+                    shape: tensor.dims().to_vec(),
+                    values: tensor_values(tensor.clone()),
+                });
+            }
+        }
+        crate::model::export::save_tensors(path, &tensors, WeightType::F32)
+    }
+
+    /// Reads what [`AdamW::save`] wrote after `steps` steps of training `decoder`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be read or belongs to other parameters.
+    pub fn load(plan: &TrainPlan, path: &Path, decoder: &Decoder, steps: u32) -> Result<Self, ModelError> {
+        let mut optimizer = Self { steps, ..Self::new(plan) };
+        if steps == 0 {
+            return Ok(optimizer);
+        }
+        let shapes = shapes_of_trained(decoder);
+        let flat = |shape: &[usize]| vec![shape.iter().product::<usize>()];
+        let expected = shapes
+            .iter()
+            .flat_map(|(name, shape)| ["mean", "square"].map(|part| (format!("{name}.{part}"), flat(shape))))
+            .collect();
+        let mut file = WeightFiles::load_file(path, &expected)?;
+        let device = decoder.device().inner();
+        for (name, shape) in shapes {
+            let shape = flat(&shape);
+            let mut take = |part: &str| -> Result<Tensor<1>, ModelError> {
+                let values = file.take(&format!("{name}.{part}"), &shape)?;
+                Ok(Tensor::from_data(TensorData::new(values, shape.clone()), &device))
+            };
+            let moments = Moments { mean: take("mean")?, square: take("square")? };
+            optimizer.moments.insert(name, moments);
+        }
+        Ok(optimizer)
+    }
+
+    /// The new value of one parameter.
+    fn step<const D: usize>(&mut self, name: &str, value: Tensor<D>, gradient: Tensor<1>, lr: f64) -> Tensor<D> {
+        let shape = value.dims();
+        let [b1, b2] = self.betas;
+        let square = gradient.clone().square().mul_scalar(1.0 - b2);
+        let mean = gradient.mul_scalar(1.0 - b1);
+        let moments = match self.moments.remove(name) {
+            Some(old) => Moments { mean: old.mean.mul_scalar(b1) + mean, square: old.square.mul_scalar(b2) + square },
+            None => Moments { mean, square },
+        };
+        let correction = |beta: f64| 1.0 - beta.powi(self.steps as i32);
+        let root = moments.square.clone().sqrt().mul_scalar(correction(b2).powf(-0.5)).add_scalar(self.epsilon);
+        let change = (moments.mean.clone() / root).mul_scalar(lr / correction(b1));
+        self.moments.insert(name.to_owned(), moments);
+        let decay = if D < 2 { 0.0 } else { lr * self.weight_decay };
+        let value = if decay == 0.0 { value } else { value.mul_scalar(1.0 - decay) };
+        value - change.reshape(shape)
+    }
+}
+
+/// Walks through the decoder and puts new values in place.
+struct Update<'a> {
+    optimizer: &'a mut AdamW,
+    gradients: NamedGradients,
+    learning_rate: f64,
+    path: Vec<String>,
+}
+
+impl ModuleMapper for Update<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        let Some(gradient) = self.gradients.take(&name) else { return param };
+        param.map(|value| {
+            let value = self.optimizer.step(&name, value.inner(), gradient, self.learning_rate);
+            Tensor::from_inner(value).require_grad()
+        })
+    }
+}
