@@ -3,19 +3,31 @@
 //! A [`model::LanguageModel`] is read from a Hugging Face folder: configuration, weights, tokenizer, chat template. Its decoder
 //! scores and generates text, plain or with a low-rank adapter ([`lora`]).
 
+pub mod batch;
 pub mod batching;
+pub mod checkpoint;
+pub mod compare;
+mod curate;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod evaluate;
 pub mod fused;
 pub mod generate;
 pub mod gguf;
 pub mod lora;
 pub mod model;
+pub mod objective;
+pub mod optimizer;
 pub mod random;
+pub mod run;
+pub mod schedule;
+pub mod service;
+mod step;
 pub mod template;
 pub mod tensors;
 pub mod tokenizer;
+pub mod tracefile;
 
 #[cfg(test)]
 mod test_folder;

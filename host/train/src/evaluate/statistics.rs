@@ -1,0 +1,56 @@
+//! The built-in measure: what the statistics say without knowing what a right answer is.
+
+use std::sync::Arc;
+
+use tunesmith_core::call::Call;
+use tunesmith_core::data::Evaluation;
+use tunesmith_core::error::CallError;
+use tunesmith_core::stage::{Measure, checked_measure};
+
+use crate::objective::BUILT_IN;
+
+/// Gives `exact-match` (answers that are the gold completion, surrounding blanks aside), `reference-nll` (nats per token of the gold completions,
+/// over all tokens), `answer-tokens` (mean length), `finished` (share of answers that ended by themselves) and `kl` (mean over rows), each only if
+/// there is something to take it from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Statistics;
+
+impl Measure for Statistics {
+    fn measure(&self, evaluation: Arc<Evaluation>, _: &mut Call) -> Result<Vec<(String, f64)>, CallError> {
+        let mut metrics = Vec::new();
+        let mut add = |name: &str, value: Option<f64>| {
+            metrics.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        add("exact-match", exact_match(&evaluation));
+        let tokens = total(&evaluation, "reference-tokens").filter(|tokens| *tokens > 0.0);
+        let logprob = total(&evaluation, "reference-logprob");
+        add("reference-nll", tokens.zip(logprob).map(|(tokens, logprob)| -logprob / tokens));
+        add("answer-tokens", mean(&evaluation, "answer-tokens"));
+        let finished = evaluation.rows.iter().filter(|row| row.is_finished).count();
+        add("finished", share(finished, evaluation.rows.len()));
+        add("kl", mean(&evaluation, "kl"));
+        checked_measure(BUILT_IN, metrics)
+    }
+}
+
+fn exact_match(evaluation: &Evaluation) -> Option<f64> {
+    let with_gold =
+        evaluation.rows.iter().filter_map(|row| Some((row.answer.trim(), row.example.completion.as_ref()?.trim())));
+    let (rows, right) =
+        with_gold.fold((0, 0), |(rows, right), (answer, gold)| (rows + 1, right + usize::from(answer == gold)));
+    share(right, rows)
+}
+
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn total(evaluation: &Evaluation, name: &str) -> Option<f64> {
+    let (_, values) = evaluation.statistics.iter().find(|(other, _)| other == name)?;
+    Some(values.iter().sum())
+}
+
+fn mean(evaluation: &Evaluation, name: &str) -> Option<f64> {
+    let (_, values) = evaluation.statistics.iter().find(|(other, _)| other == name)?;
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}

@@ -1,0 +1,105 @@
+//! A whole run: curate, train, measure, and a folder that explains what happened.
+
+mod error;
+mod folder;
+mod preflight;
+mod summary;
+mod training;
+mod whole;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::module::Module;
+use tunesmith_core::data::Example;
+use tunesmith_core::plan::Plan;
+use tunesmith_core::set::{Event, Observer, Stages};
+
+use crate::batch::PolicyPair;
+use crate::batching::Encoder;
+use crate::evaluate::Evaluator;
+use crate::model::LanguageModel;
+use crate::service::{Caller, Host};
+
+pub use error::RunError;
+pub(crate) use folder::{folder_whole, write_json};
+pub(crate) use preflight::no_completion;
+pub use preflight::{Forecast, check};
+pub use summary::{RunSummary, SetSummary};
+pub(crate) use training::{Outcome, Training};
+pub use whole::run;
+
+/// An evaluation set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvalSet {
+    /// Its name in the recipe.
+    pub name: String,
+    /// Its rows.
+    pub examples: Vec<Arc<Example>>,
+}
+
+/// What a run starts from.
+pub struct RunInputs {
+    /// The model as it was loaded: without an adapter.
+    pub model: LanguageModel,
+    /// Who takes which stage.
+    pub stages: Stages,
+    /// The data to train on, or to curate.
+    pub pool: Vec<Arc<Example>>,
+    /// The data to evaluate on.
+    pub evals: Vec<EvalSet>,
+}
+
+/// Measures a model, with an adapter if there is one, and trains nothing. The results stand in `before` of each summary.
+///
+/// The divergence from the base model is measured if the plan asks for it and there is an adapter.
+///
+/// # Errors
+///
+/// Fails when the adapter does not fit, a prompt is too long, or a stage fails.
+pub fn evaluate(
+    plan: &Plan,
+    inputs: RunInputs,
+    adapter: Option<&Path>,
+    observer: &mut dyn Observer,
+) -> Result<Vec<SetSummary>, RunError> {
+    preflight::check_prompts(plan, &inputs)?;
+    let host = host(plan, &inputs);
+    let reference = inputs.model.decoder.valid();
+    let policy = match adapter {
+        Some(folder) => inputs.model.decoder.clone().load_adapter(folder)?.valid(),
+        None => reference.clone(),
+    };
+    let models = PolicyPair { policy, reference };
+    let evaluator = Evaluator { host: &host, stages: &inputs.stages, with_kl: plan.measure.kl && adapter.is_some() };
+    let mut sets = Vec::new();
+    for set in &inputs.evals {
+        let measured =
+            evaluator.measure(set, &models, adapter.is_some(), &format!("measure {}", set.name), observer)?;
+        pass_on_lines(&host, observer);
+        sets.push(SetSummary {
+            name: set.name.clone(),
+            rows: set.examples.len() as u64,
+            before: measured.metrics,
+            after: BTreeMap::new(),
+        });
+    }
+    Ok(sets)
+}
+
+fn host(plan: &Plan, inputs: &RunInputs) -> Host {
+    Host {
+        encoder: Arc::new(Encoder::new(&inputs.model)),
+        plan: plan.generate.clone(),
+        caller: Arc::new(Caller::new(plan.seed)),
+        judge: inputs.stages.judge.clone(),
+    }
+}
+
+/// Hands lines that plugins logged to whoever watches.
+pub(crate) fn pass_on_lines(host: &Host, observer: &mut dyn Observer) {
+    for (plugin, line) in host.caller.take_lines() {
+        observer.event(Event::Line { plugin: &plugin, line: &line });
+    }
+}

@@ -1,0 +1,144 @@
+//! Everything that can be checked before the first forward pass.
+
+use tunesmith_core::data::{Target, TrainingRow};
+use tunesmith_core::model::Prompt;
+use tunesmith_core::plan::Plan;
+
+use super::folder;
+use super::{RunError, RunInputs};
+use crate::batching::{EncodeError, EncodedTarget, Encoder, LengthRule};
+
+/// What a run will be, as far as that is known beforehand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forecast {
+    /// Rows of the pool.
+    pub rows: u64,
+    /// Their tokens, prompt and completion.
+    pub tokens: u64,
+    /// Tokens that are trained on in one pass.
+    pub loss_tokens: u64,
+    /// Rows whose completion is cut.
+    pub truncated: u64,
+    /// The longest row in tokens.
+    pub longest: u64,
+    /// Optimiser steps; none if that depends on the curated set.
+    pub steps: Option<u32>,
+}
+
+/// Checks what needs the model's small files and the data, but no forward pass. [`run`](super::run) does the same.
+///
+/// # Errors
+///
+/// Fails when the output folder is taken, a row is too long, has no completion or is refused by the chat template, or settings do not fit
+/// the model.
+pub fn check(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunError> {
+    folder::refuse_taken(&plan.output)?;
+    let lengths = length_rule(plan, inputs)?;
+    check_prompts(plan, inputs)?;
+    let encoder = Encoder::new(&inputs.model);
+    let mut forecast = Forecast { rows: inputs.pool.len() as u64, ..Forecast::default() };
+    let is_curated = inputs.stages.curate.is_some();
+    for example in &inputs.pool {
+        let Some(completion) = &example.completion else {
+            if is_curated {
+                continue;
+            }
+            return Err(no_completion(plan, example));
+        };
+        // What a curating plugin drops or replaces may be too long.
+        let lengths = if is_curated { LengthRule { longest: usize::MAX, ..lengths } } else { lengths };
+        let target = Target::Completion(completion.clone());
+        let row = TrainingRow { example: example.clone(), target, provenance: String::new(), notes: Vec::new() };
+        count(&mut forecast, &encode(&encoder, &row, lengths)?);
+    }
+    if inputs.pool.is_empty() {
+        return Err(RunError::EmptyTrainingSet { dropped: std::collections::BTreeMap::new() });
+    }
+    forecast.steps = match (plan.train.steps, is_curated) {
+        (0, true) => None,
+        (0, false) => Some(steps_of_one_pass(inputs.pool.len(), plan.train.batch)),
+        (steps, _) => Some(steps),
+    };
+    Ok(forecast)
+}
+
+/// Optimiser steps of one pass over `rows` rows.
+pub(super) fn steps_of_one_pass(rows: usize, batch: u32) -> u32 {
+    u32::try_from(rows.div_ceil(batch.max(1) as usize)).unwrap_or(u32::MAX)
+}
+
+/// How long rows may get under this plan.
+pub(super) fn length_rule(plan: &Plan, inputs: &RunInputs) -> Result<LengthRule, RunError> {
+    const USUAL: usize = 2048;
+    let positions = inputs.model.config().max_positions;
+    let longest = match plan.train.max_length as usize {
+        0 => positions.min(USUAL),
+        longest if positions < longest => {
+            let what = format!("is {longest}, but the model has {positions} positions");
+            return Err(RunError::Recipe { field: "train.max-length", what, hint: format!("set at most {positions}") });
+        }
+        longest => longest,
+    };
+    Ok(LengthRule { longest, truncate: plan.train.truncate })
+}
+
+/// That every prompt of the pool and of the evaluation sets leaves room for an answer.
+pub(super) fn check_prompts(plan: &Plan, inputs: &RunInputs) -> Result<(), RunError> {
+    let encoder = Encoder::new(&inputs.model);
+    let positions = inputs.model.config().max_positions;
+    let pool = inputs.stages.curate.is_some().then_some((plan.data.train.name.as_str(), &inputs.pool));
+    let evals = inputs.evals.iter().map(|set| (set.name.as_str(), &set.examples));
+    for (set, examples) in pool.into_iter().chain(evals) {
+        for example in examples {
+            let fault = |what, hint: &str| RunError::Row { set: set.into(), id: example.id, what, hint: hint.into() };
+            let tokens = encoder.prompt(&Prompt::Chat(example.messages.clone()));
+            let tokens =
+                tokens.map_err(|error| fault(error.to_string(), "look at the row and at the model's chat template"))?;
+            if positions <= tokens.len() {
+                let what = format!(
+                    "the prompt has {} tokens, which leaves no room in the model's {positions} positions",
+                    tokens.len()
+                );
+                return Err(fault(what, "shorten or remove the row"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tokenises a training row.
+pub(super) fn encode(encoder: &Encoder, row: &TrainingRow, lengths: LengthRule) -> Result<EncodedTarget, RunError> {
+    encoder.target(row, lengths).map_err(|error| {
+        let hint = match &error {
+            EncodeError::TooLong { .. } if lengths.truncate => {
+                "the prompt alone is too long: shorten or remove the row, or raise `train.max-length`"
+            }
+            EncodeError::TooLong { .. } => {
+                "shorten or remove the row, raise `train.max-length`, or set `train.truncate = true`"
+            }
+            _ => "look at the row and at the model's chat template",
+        };
+        RunError::Row { set: "train".into(), id: row.example.id, what: error.to_string(), hint: hint.into() }
+    })
+}
+
+/// Adds a row to the forecast.
+fn count(forecast: &mut Forecast, target: &EncodedTarget) {
+    forecast.truncated += target.truncated as u64;
+    for row in &target.rows {
+        forecast.tokens += row.tokens.len() as u64;
+        forecast.loss_tokens += row.loss_tokens() as u64;
+        forecast.longest = forecast.longest.max(row.tokens.len() as u64);
+    }
+}
+
+/// A row without a completion, and no curating plugin that would give it one.
+pub(crate) fn no_completion(plan: &Plan, example: &tunesmith_core::data::Example) -> RunError {
+    let known: Vec<String> = example.columns.keys().map(|name| format!("`{name}`")).collect();
+    RunError::Row {
+        set: plan.data.train.name.clone(),
+        id: example.id,
+        what: format!("has no completion (column `{}`); there are {}", plan.data.completion, known.join(", ")),
+        hint: "name the column in the recipe: `[data]` `completion = \"..\"`, or curate with a plugin that makes completions".into(),
+    }
+}

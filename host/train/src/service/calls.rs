@@ -1,0 +1,105 @@
+//! Every call of a stage: numbered, timed, recorded.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tunesmith_core::call::{Call, LogLine, Report, Services};
+use tunesmith_core::error::CallError;
+use tunesmith_core::stage::Stage;
+use tunesmith_core::trace::CallRecord;
+
+/// Makes calls and keeps their records until somebody takes them.
+pub(crate) struct Caller {
+    seed: u64,
+    log: Mutex<Log>,
+}
+
+#[derive(Default)]
+struct Log {
+    numbers: BTreeMap<Stage, u64>,
+    states: BTreeMap<String, String>,
+    records: Vec<CallRecord>,
+    seconds: BTreeMap<Stage, f64>,
+    lines: Vec<(String, LogLine)>,
+}
+
+/// Who is called, and the digest of what goes in.
+pub(crate) struct Callee<'a> {
+    pub(crate) stage: Stage,
+    pub(crate) plugin: &'a str,
+    pub(crate) input: String,
+    pub(crate) services: Services,
+}
+
+impl Caller {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, log: Mutex::default() }
+    }
+
+    /// Makes a call; `output` gives the digest of the answer.
+    pub(crate) fn call<T>(
+        &self,
+        callee: Callee<'_>,
+        output: impl FnOnce(&T) -> String,
+        make: impl FnOnce(&mut Call) -> Result<T, CallError>,
+    ) -> Result<T, CallError> {
+        let Callee { stage, plugin, input, services } = callee;
+        let number = self.next_number(stage);
+        let mut call = Call::with(self.seed, number, services);
+        let answer = make(&mut call);
+        let output = answer.as_ref().ok().map(output);
+        self.note(stage, plugin, (input, output), call.report);
+        answer
+    }
+
+    fn next_number(&self, stage: Stage) -> u64 {
+        let mut log = self.log();
+        let number = log.numbers.entry(stage).or_default();
+        *number += 1;
+        *number - 1
+    }
+
+    /// Lines and times are kept of failed calls too; a record is only made of an answer.
+    fn note(&self, stage: Stage, plugin: &str, (input, output): (String, Option<String>), mut report: Report) {
+        let mut log = self.log();
+        let own = report.elapsed.saturating_sub(report.in_services);
+        *log.seconds.entry(stage).or_default() += own.as_secs_f64();
+        log.lines.extend(mem::take(&mut report.lines).into_iter().map(|line| (plugin.to_owned(), line)));
+        if let Some(state) = &report.state {
+            log.states.insert(format!("{stage}/{plugin}"), state.clone());
+        }
+        if let Some(output) = output {
+            log.records.push(CallRecord { stage, plugin: plugin.to_owned(), input, output, report });
+        }
+    }
+
+    /// The records since the last time, in the order in which the calls ended.
+    pub(crate) fn take_records(&self) -> Vec<CallRecord> {
+        mem::take(&mut self.log().records)
+    }
+
+    /// Seconds inside plugins since the last time, by stage; host services not included.
+    pub(crate) fn take_seconds(&self) -> BTreeMap<Stage, f64> {
+        mem::take(&mut self.log().seconds)
+    }
+
+    /// Lines that plugins logged since the last time, with the plugin's name.
+    pub(crate) fn take_lines(&self) -> Vec<(String, LogLine)> {
+        mem::take(&mut self.log().lines)
+    }
+
+    /// How many calls each stage has had.
+    pub(crate) fn numbers(&self) -> BTreeMap<Stage, u64> {
+        self.log().numbers.clone()
+    }
+
+    /// The digest of each plugin's last state, by stage and plugin.
+    pub(crate) fn states(&self) -> BTreeMap<String, String> {
+        self.log().states.clone()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

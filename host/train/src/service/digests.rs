@@ -1,0 +1,174 @@
+//! Digests of what goes into stages and of what comes out.
+//!
+//! Floats count by their bits, examples by their JSON text. Nothing here depends on addresses, times or the order of hash maps.
+
+use tunesmith_core::data::{Cases, Evaluation, Example, Examples, TokenBatch, TrainingRow, Verdict};
+use tunesmith_core::digest;
+use tunesmith_core::stage::{Choice, Curated};
+
+use crate::batch::Totals;
+use crate::batching::MicroBatch;
+
+/// Parts of one digest.
+#[derive(Default)]
+struct Parts(Vec<Vec<u8>>);
+
+impl Parts {
+    fn text(&mut self, text: &str) {
+        self.0.push(text.as_bytes().to_vec());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.push(number.to_le_bytes().to_vec());
+    }
+
+    fn optional(&mut self, text: Option<&str>) {
+        self.number(u64::from(text.is_some()));
+        self.text(text.unwrap_or_default());
+    }
+
+    fn json(&mut self, value: &impl serde::Serialize) {
+        self.0.push(serde_json::to_vec(value).expect("plain data with text keys"));
+    }
+
+    fn floats(&mut self, values: &[f32]) {
+        self.0.push(values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect());
+    }
+
+    fn example(&mut self, example: &Example) {
+        self.json(example);
+    }
+
+    fn digest(self) -> String {
+        digest::of_parts(self.0.iter().map(Vec::as_slice))
+    }
+}
+
+pub(crate) fn of_examples(examples: &Examples) -> String {
+    let mut parts = Parts::default();
+    parts.number(u64::from(examples.round));
+    examples.rows.iter().for_each(|row| parts.example(row));
+    parts.digest()
+}
+
+pub(crate) fn of_curated(curated: &Curated) -> String {
+    let mut parts = Parts::default();
+    for choice in &curated.choices {
+        let (word, row, texts): (&str, Option<usize>, Vec<&str>) = match choice {
+            Choice::Keep { row, provenance } => ("keep", Some(*row), vec![provenance]),
+            Choice::Replace { row, completion, provenance } => ("replace", Some(*row), vec![completion, provenance]),
+            Choice::Add { prompt, completion, provenance, like } => {
+                ("add", *like, vec![prompt, completion, provenance])
+            }
+            Choice::Prefer { row, chosen, rejected, provenance } => {
+                ("prefer", Some(*row), vec![chosen, rejected, provenance])
+            }
+            Choice::Drop { row, why } => ("drop", Some(*row), vec![why]),
+        };
+        parts.text(word);
+        parts.number(row.map_or(u64::MAX, |row| row as u64));
+        texts.into_iter().for_each(|text| parts.text(text));
+    }
+    for (row, name, value) in &curated.notes {
+        parts.number(*row as u64);
+        parts.text(name);
+        parts.number(value.to_bits());
+    }
+    parts.digest()
+}
+
+pub(crate) fn of_training_set(rows: &[TrainingRow]) -> String {
+    let mut parts = Parts::default();
+    for row in rows {
+        parts.example(&row.example);
+        parts.json(&row.target);
+        parts.text(&row.provenance);
+        for (name, value) in &row.notes {
+            parts.text(name);
+            parts.number(value.to_bits());
+        }
+    }
+    parts.digest()
+}
+
+pub(crate) fn of_cases(cases: &Cases) -> String {
+    let mut parts = Parts::default();
+    for case in &cases.cases {
+        parts.example(&case.example);
+        parts.text(&case.answer);
+        parts.optional(case.rival.as_deref());
+    }
+    parts.digest()
+}
+
+pub(crate) fn of_verdicts(verdicts: &[Verdict]) -> String {
+    let mut parts = Parts::default();
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Right => parts.text("right"),
+            Verdict::Wrong => parts.text("wrong"),
+            Verdict::Partly(score) => parts.floats(&[*score]),
+            Verdict::Undecided(why) => parts.optional(Some(why)),
+        }
+    }
+    parts.digest()
+}
+
+pub(crate) fn of_token_batch(batch: &TokenBatch) -> String {
+    let mut parts = Parts::default();
+    parts.number(u64::from(batch.step));
+    for row in &batch.rows {
+        parts.example(&row.example);
+        parts.0.push(row.tokens.iter().flat_map(|token| token.to_le_bytes()).collect());
+        parts.0.push(row.mask.iter().map(|is_trained| u8::from(*is_trained)).collect());
+    }
+    parts.digest()
+}
+
+pub(crate) fn of_floats(values: &[f32]) -> String {
+    let mut parts = Parts::default();
+    parts.floats(values);
+    parts.digest()
+}
+
+/// Of what an objective is handed beside the models: tokens, masks, weights, groups, columns and the sums of the step.
+pub(crate) fn of_batch(micro: &MicroBatch, weights: &[f32], totals: &Totals) -> String {
+    let mut parts = Parts::default();
+    parts.number(u64::from(totals.step));
+    parts.number(totals.weight.to_bits());
+    parts.number(totals.rows as u64);
+    parts.number(totals.micro_batches as u64);
+    for (row, group) in micro.rows.iter().zip(&micro.groups) {
+        parts.example(&row.example);
+        parts.0.push(row.tokens.iter().flat_map(|token| token.to_le_bytes()).collect());
+        parts.0.push(row.mask.iter().map(|is_trained| u8::from(*is_trained)).collect());
+        parts.number(u64::from(group.unsigned_abs()));
+        parts.number(row.is_chosen.map_or(2, u64::from));
+    }
+    parts.floats(weights);
+    parts.digest()
+}
+
+pub(crate) fn of_evaluation(evaluation: &Evaluation) -> String {
+    let mut parts = Parts::default();
+    parts.text(&evaluation.name);
+    for row in &evaluation.rows {
+        parts.example(&row.example);
+        parts.text(&row.answer);
+        parts.number(u64::from(row.is_finished));
+    }
+    for (name, values) in &evaluation.statistics {
+        parts.text(name);
+        values.iter().for_each(|value| parts.number(value.to_bits()));
+    }
+    parts.digest()
+}
+
+pub(crate) fn of_metrics(metrics: &[(String, f64)]) -> String {
+    let mut parts = Parts::default();
+    for (name, value) in metrics {
+        parts.text(name);
+        parts.number(value.to_bits());
+    }
+    parts.digest()
+}

@@ -1,0 +1,35 @@
+//! One optimiser step, top to bottom. Every plugin of training is called here and nowhere else.
+
+use tunesmith_core::trace::StepRecord;
+
+use crate::optimizer::NamedGradients;
+use crate::run::{Outcome, RunError, Training};
+
+/// Makes one step: pick, weigh, objective and backward for each micro-batch, clip, update, record.
+///
+/// A step is made as a whole or not at all: after an error the policy is what it was before.
+///
+/// # Errors
+///
+/// Fails when a plugin fails, or the loss or the gradient is not finite.
+pub(crate) fn step(training: &mut Training<'_>) -> Result<StepRecord, RunError> {
+    let micro_batches = training.pick();
+    // Generating, rewarding and crediting stand here once a recipe has rewards; without them rows are what was picked.
+    let weights = micro_batches.iter().map(|micro| training.weigh(micro)).collect::<Result<Vec<_>, _>>()?;
+    let totals = training.totals(&micro_batches, &weights);
+
+    let mut loss = 0.0;
+    let mut gradients = NamedGradients::default();
+    for (micro, weights) in micro_batches.iter().zip(&weights) {
+        let batch = training.batch(micro, weights, totals)?;
+        let (value, tensor) = training.objective(micro, &batch)?;
+        loss += value;
+        gradients = gradients.plus(training.backward(&batch, tensor)?);
+    }
+
+    let outcome = Outcome { loss, grad_norm: gradients.norm(), learning_rate: training.rate.at(training.step) };
+    training.check_finite(&micro_batches, &outcome)?;
+    let gradients = gradients.clipped(outcome.grad_norm, training.plan.train.clip);
+    training.descend(gradients, outcome.learning_rate);
+    Ok(training.record(&micro_batches, &outcome))
+}
