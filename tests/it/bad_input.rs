@@ -407,12 +407,6 @@ mod plugin {
         Lab::with_plugin("beyond-nll.wasm", "nll", lines)
             .check(&["recipe.toml:14", "`objective.settings.function`", "is \"q\"", "hint:"]);
     }
-
-    #[test]
-    fn a_plugin_that_no_stage_uses_is_named() {
-        Lab::with_plugin("answer-match.wasm", "match", "match = \"match.wasm\"\n")
-            .check(&["recipe.toml:11", "`plugins.match`", "no stage uses this plugin", "hint:"]);
-    }
 }
 
 mod output {

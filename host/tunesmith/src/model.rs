@@ -58,8 +58,8 @@ pub struct ModelReport {
     pub types: BTreeMap<String, u64>,
     /// The folder's files that belong to the model, with their bytes.
     pub files: BTreeMap<String, u64>,
-    /// Tokens of the tokenizer.
-    pub tokens: u64,
+    /// Tokens of the tokenizer; none if the folder has no tokenizer, which training and generating need.
+    pub tokens: Option<u64>,
     /// The texts of the tokens with a role, such as `eos_token`.
     pub special_tokens: BTreeMap<String, String>,
     /// Whether there is a chat template.
@@ -158,6 +158,11 @@ pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
     tunesmith_train::device::open(&plan.model.device)
         .map_err(|error| Error::Recipe(written.fault("model.device", "the device cannot be used").because(error)))?;
     let report = inspect(&plan.model.path)
+        .and_then(|report| match report.tokens {
+            Some(_) => Ok(report),
+            // Says what is missing, in the words of whoever would read it.
+            None => TextTokenizer::load(&plan.model.path, &ModelConfig::load(&plan.model.path)?).map(|_| report),
+        })
         .map_err(|error| Error::Model(fault("the model folder cannot be used").because(error)))?;
     plan.model.digest = folder_digest(&plan.model.path, &report)
         .map_err(|error| Error::Model(fault("the model's files cannot be read").because(error)))?;
@@ -167,8 +172,10 @@ pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
 fn inspect(folder: &Path) -> Result<ModelReport, ModelError> {
     let config = ModelConfig::load(folder)?;
     let headers = check_headers(folder, &Decoder::tensor_shapes(&config))?;
-    let tokenizer = TextTokenizer::load(folder, &config)?;
-    let template = ChatTemplate::load(folder, tokenizer.special())?;
+    let has_tokenizer = folder.join("tokenizer.json").exists();
+    let tokenizer = has_tokenizer.then(|| TextTokenizer::load(folder, &config)).transpose()?;
+    let special = tokenizer.as_ref().map(|tokenizer| tokenizer.special().clone()).unwrap_or_default();
+    let template = ChatTemplate::load(folder, &special)?;
     let mut types = BTreeMap::new();
     for header in &headers {
         *types.entry(header.dtype.clone()).or_default() += 1;
@@ -186,8 +193,8 @@ fn inspect(folder: &Path) -> Result<ModelReport, ModelError> {
         is_tied: config.tied_head,
         types,
         files: files(folder).map_err(|source| ModelError::Read { path: folder.to_owned(), source })?,
-        tokens: tokenizer.size() as u64,
-        special_tokens: tokenizer.special().texts.clone(),
+        tokens: tokenizer.map(|tokenizer| tokenizer.size() as u64),
+        special_tokens: special.texts,
         has_template: template.is_some(),
     })
 }

@@ -29,7 +29,8 @@ struct Opened {
     outline: Option<Outline>,
 }
 
-/// Loads every plugin of the plan for each of its stages, and notes digests and settings in the plan.
+/// Loads every plugin of the plan for each of its stages, and notes digests and settings in the plan. A plugin that no stage uses is read
+/// but not loaded: leaving a stage out for a trial is no mistake.
 pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Result<Vec<Placed>, Error> {
     let mut opened = Vec::with_capacity(plan.plugins.len());
     for plugin in &mut plan.plugins {
@@ -37,16 +38,17 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
         plugin.digest = digest::of(&open.bytes);
         opened.push((plugin.name.clone(), open));
     }
-    let Plan { plugins, stages, .. } = plan;
+    let stages = &mut plan.stages;
     let find = |name: &str| opened.iter().find(|(plugin, _)| plugin == name).map(|(_, open)| open);
     for (field, stage) in fields(stages).iter().zip(stages.iter()) {
         let Some(outline) = find(&stage.plugin).and_then(|open| open.outline.as_ref()) else { continue };
         expect_stage(written, field, stage, outline)?;
     }
     let has_judge = stages.iter().any(|stage| stage.stage == Stage::Judge);
-    let engine = (!plugins.is_empty()).then(|| engine(options)).transpose()?;
-    let Some(engine) = engine else { return Ok(Vec::new()) };
-    let loader = Loader { written, engine, limits: &options.limits };
+    if stages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let loader = Loader { written, engine: engine(options)?, limits: &options.limits };
     let mut placed: Vec<(Map<String, Value>, Placed)> = Vec::new();
     for (field, stage) in fields(stages).into_iter().zip(stages.iter_mut()) {
         let Some(open) = find(&stage.plugin) else { continue };
@@ -63,23 +65,19 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
             return Err(Error::Recipe(written.fault(&format!("{field}.plugin"), what).hint(hint)));
         }
         if !plugin.manifest().parameters.is_empty() {
-            let what = format!("plugin `{}` declares trainable parameters, which the trainer does not make yet", stage.plugin);
+            let name = &stage.plugin;
+            let what = format!("plugin `{name}` declares trainable parameters, which the trainer does not make yet");
             let hint = "use a plugin without `[[parameters]]`";
             return Err(Error::Plugin(written.fault(&format!("{field}.plugin"), what).hint(hint)));
         }
         let given = std::mem::replace(&mut stage.settings, plugin.settings().clone());
         placed.push((given, Placed { stage: stage.stage, weight: stage.weight, plugin }));
     }
-    for plugin in plugins.iter().filter(|plugin| !stages.iter().any(|stage| stage.plugin == plugin.name)) {
-        let what = "no stage uses this plugin";
-        let hint = format!("name it in a stage, such as `[measure]` with `plugin = \"{}\"`, or take it out", plugin.name);
-        return Err(Error::Recipe(written.fault(&format!("plugins.{}", plugin.name), what).hint(hint)));
-    }
     Ok(placed.into_iter().map(|(_, placed)| placed).collect())
 }
 
 /// The engine that these options ask for.
-pub(crate) fn engine(options: &Options) -> Result<Engine, Error> {
+fn engine(options: &Options) -> Result<Engine, Error> {
     let options = EngineOptions { cache: options.cache.clone(), ..EngineOptions::default() };
     Engine::new(&options).map_err(|error| Error::run("plugins cannot be run", error))
 }
