@@ -134,9 +134,7 @@ fn tokenizer(size: u32) -> Value {
         None => char::from_u32(29 + id).expect("a small code point").to_string(),
     };
     let vocabulary: serde_json::Map<String, Value> = (0..size).map(|id| (token(id), Value::from(id))).collect();
-    let added = |(id, text): (usize, &&str)| {
-        json!({"id": id, "content": text, "special": true, "normalized": false, "single_word": false, "lstrip": false, "rstrip": false})
-    };
+    let added = |(id, text): (usize, &&str)| json!({"id": id, "content": text, "special": true, "normalized": false, "single_word": false, "lstrip": false, "rstrip": false});
     json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null, "post_processor": null,
         "added_tokens": special.iter().enumerate().map(added).collect::<Vec<_>>(),
@@ -239,7 +237,10 @@ mod data {
 
     #[test]
     fn data_that_is_not_utf8_is_named_with_its_line() {
-        check(b"{\"prompt\": \"one\", \"completion\": \"1\"}\n{\"prompt\": \"\xff\"}\n", &["train.jsonl:2", "is not UTF-8"]);
+        check(
+            b"{\"prompt\": \"one\", \"completion\": \"1\"}\n{\"prompt\": \"\xff\"}\n",
+            &["train.jsonl:2", "is not UTF-8"],
+        );
     }
 
     #[test]
@@ -254,7 +255,10 @@ mod data {
 
     #[test]
     fn a_missing_completion_is_named_with_its_line_if_nothing_makes_one() {
-        check(b"{\"prompt\": \"one\", \"completion\": \"1\"}\n\n{\"prompt\": \"two\"}\n", &["train.jsonl:3", "`completion`"]);
+        check(
+            b"{\"prompt\": \"one\", \"completion\": \"1\"}\n\n{\"prompt\": \"two\"}\n",
+            &["train.jsonl:3", "`completion`"],
+        );
     }
 
     #[test]
@@ -352,25 +356,34 @@ mod plugin {
     #[test]
     fn a_component_that_exports_nothing_known_is_named() {
         Lab::with_component("(component)").check(&["recipe.toml:11", "exports no stage", "hint:"]);
-        Lab::with_component("(component (instance $i) (export \"other:pkg/judge@0.1.0\" (instance $i)))")
-            .check(&["`plugins.odd`", "exports no stage", "other:pkg/judge@0.1.0"]);
+        Lab::with_component("(component (instance $i) (export \"other:pkg/judge@0.1.0\" (instance $i)))").check(&[
+            "`plugins.odd`",
+            "exports no stage",
+            "other:pkg/judge@0.1.0",
+        ]);
     }
 
     #[test]
     fn a_component_of_an_unknown_wit_version_is_named() {
-        Lab::with_component("(component (instance $i) (export \"tunesmith:method/judge@0.2.0\" (instance $i)))")
-            .check(&["recipe.toml:11", "tunesmith:method/judge@0.2.0", "version that this host does not know", "hint:"]);
+        Lab::with_component("(component (instance $i) (export \"tunesmith:method/judge@0.2.0\" (instance $i)))").check(
+            &["recipe.toml:11", "tunesmith:method/judge@0.2.0", "version that this host does not know", "hint:"],
+        );
     }
 
     #[test]
     fn an_import_from_outside_the_contract_is_named() {
-        Lab::with_component("(component (import \"wasi:cli/environment@0.2.0\" (instance)))")
-            .check(&["recipe.toml:11", "wasi:cli/environment@0.2.0", "does not exist here", "hint:"]);
+        Lab::with_component("(component (import \"wasi:cli/environment@0.2.0\" (instance)))").check(&[
+            "recipe.toml:11",
+            "wasi:cli/environment@0.2.0",
+            "does not exist here",
+            "hint:",
+        ]);
     }
 
     #[test]
     fn an_ungranted_import_is_named_with_the_grant_to_give() {
-        let lines = "s3ft = \"s3ft.wasm\"\nmatch = \"match.wasm\"\n[curate]\nplugin = \"s3ft\"\n[judge]\nplugin = \"match\"\n";
+        let lines =
+            "s3ft = \"s3ft.wasm\"\nmatch = \"match.wasm\"\n[curate]\nplugin = \"s3ft\"\n[judge]\nplugin = \"match\"\n";
         let lab = Lab::with_plugin("s3ft.wasm", "s3ft", lines);
         lab.write("match.wasm", built_plugin("answer-match.wasm"));
         lab.check(&["recipe.toml:11", "`plugins.s3ft`", "model.generate", "hint: if it may have that"]);
@@ -379,33 +392,53 @@ mod plugin {
     #[test]
     fn an_unknown_grant_is_named() {
         let lines = "s3ft = { path = \"s3ft.wasm\", grants = [\"model.genrate\"] }\n[curate]\nplugin = \"s3ft\"\n";
-        Lab::with_plugin("s3ft.wasm", "s3ft", lines)
-            .check(&["recipe.toml:11", "`plugins.s3ft`", "unknown grant `model.genrate`", "did you mean `model.generate`?"]);
+        Lab::with_plugin("s3ft.wasm", "s3ft", lines).check(&[
+            "recipe.toml:11",
+            "`plugins.s3ft`",
+            "unknown grant `model.genrate`",
+            "did you mean `model.generate`?",
+        ]);
     }
 
     #[test]
     fn a_plugin_that_asks_a_judge_needs_one_in_the_recipe() {
         let lines = "s3ft = { path = \"s3ft.wasm\", grants = [\"model.generate\", \"model.score\", \"judge\"] }\n\
                      [curate]\nplugin = \"s3ft\"\n";
-        Lab::with_plugin("s3ft.wasm", "s3ft", lines)
-            .check(&["recipe.toml:13", "`curate.plugin`", "asks a judge", "hint: add `[judge]`"]);
+        Lab::with_plugin("s3ft.wasm", "s3ft", lines).check(&[
+            "recipe.toml:13",
+            "`curate.plugin`",
+            "asks a judge",
+            "hint: add `[judge]`",
+        ]);
     }
 
     #[test]
     fn a_stage_that_the_plugin_does_not_export_is_named() {
         let lines = "match = \"match.wasm\"\n[objective]\nplugin = \"match\"\n";
-        Lab::with_plugin("answer-match.wasm", "match", lines)
-            .check(&["recipe.toml:13", "`objective.plugin`", "does not export the stage `objective`", "hint: it exports `judge`"]);
+        Lab::with_plugin("answer-match.wasm", "match", lines).check(&[
+            "recipe.toml:13",
+            "`objective.plugin`",
+            "does not export the stage `objective`",
+            "hint: it exports `judge`",
+        ]);
     }
 
     #[test]
     fn settings_that_break_the_schema_are_named_with_their_line() {
         let lines = "match = \"match.wasm\"\n[measure]\nplugin = \"match\"\n[measure.settings]\nno-such = 1\n";
-        Lab::with_plugin("answer-match.wasm", "match", lines)
-            .check(&["recipe.toml:15", "`measure.settings.no-such`", "is unknown", "hint:"]);
+        Lab::with_plugin("answer-match.wasm", "match", lines).check(&[
+            "recipe.toml:15",
+            "`measure.settings.no-such`",
+            "is unknown",
+            "hint:",
+        ]);
         let lines = "nll = \"nll.wasm\"\n[objective]\nplugin = \"nll\"\nsettings = { function = \"q\" }\n";
-        Lab::with_plugin("beyond-nll.wasm", "nll", lines)
-            .check(&["recipe.toml:14", "`objective.settings.function`", "is \"q\"", "hint:"]);
+        Lab::with_plugin("beyond-nll.wasm", "nll", lines).check(&[
+            "recipe.toml:14",
+            "`objective.settings.function`",
+            "is \"q\"",
+            "hint:",
+        ]);
     }
 }
 

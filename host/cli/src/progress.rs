@@ -94,7 +94,10 @@ mod tests {
 
     #[test]
     fn the_templates_parse() {
-        assert!(ProgressStyle::with_template("{prefix:<18} [{bar:30}] {pos}/{len}  {per_sec}  {eta} left  {wide_msg}").is_ok());
+        assert!(
+            ProgressStyle::with_template("{prefix:<18} [{bar:30}] {pos}/{len}  {per_sec}  {eta} left  {wide_msg}")
+                .is_ok()
+        );
     }
 
     #[test]

@@ -105,7 +105,11 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
         for (index, cell) in row.iter().enumerate() {
             let width = widths[index];
             let gap = if index == 0 { "" } else { "  " };
-            let _ = if are_numbers[index] { write!(line, "{gap}{cell:>width$}") } else { write!(line, "{gap}{cell:<width$}") };
+            let _ = if are_numbers[index] {
+                write!(line, "{gap}{cell:>width$}")
+            } else {
+                write!(line, "{gap}{cell:<width$}")
+            };
         }
         let _ = writeln!(text, "{}", line.trim_end());
     }
@@ -128,7 +132,8 @@ mod tests {
         let error = Err::<(), _>(anyhow::anyhow!("the file is short\nhint: fetch it again"))
             .context("cannot open the model\nhint: give another")
             .expect_err("it is one");
-        let expected = "error: cannot open the model\n  because: the file is short\nhint: give another\nhint: fetch it again";
+        let expected =
+            "error: cannot open the model\n  because: the file is short\nhint: give another\nhint: fetch it again";
         assert_eq!(rendered(&error), expected);
     }
 

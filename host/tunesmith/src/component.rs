@@ -6,7 +6,9 @@ use std::path::Path;
 use serde::Serialize;
 use tunesmith_core::digest;
 use tunesmith_core::stage::Stage;
-use tunesmith_plugin::{Engine, EngineOptions, Grant, Limits, LoadError, LoadOptions, Manifest, Plugin, manifest, needed};
+use tunesmith_plugin::{
+    Engine, EngineOptions, Grant, Limits, LoadError, LoadOptions, Manifest, Plugin, manifest, needed,
+};
 
 use crate::error::{Error, Fault};
 

@@ -90,7 +90,8 @@ pub struct Imported {
 ///
 /// Fails with [`Error::Model`] that names the file and the field or tensor.
 pub fn inspect_model(folder: &Path) -> Result<ModelReport, Error> {
-    inspect(folder).map_err(|error| Error::Model(Fault::of_file(folder, "the model folder cannot be used").because(error)))
+    inspect(folder)
+        .map_err(|error| Error::Model(Fault::of_file(folder, "the model folder cannot be used").because(error)))
 }
 
 /// Makes a new Hugging Face folder from a GGUF file. The folder appears complete or not at all.
@@ -112,7 +113,8 @@ pub fn import_model(file: &Path, folder: &Path, observer: &mut dyn Observer) -> 
     if has_begun {
         observer.event(Event::Finish);
     }
-    let report = result.map_err(|error| Error::Model(Fault::of_file(file, "the file cannot be imported").because(error)))?;
+    let report =
+        result.map_err(|error| Error::Model(Fault::of_file(file, "the file cannot be imported").because(error)))?;
     let gguf::ImportReport { architecture, name, licence, tensors, weights, bytes, .. } = report;
     Ok(Imported { architecture, name, licence, tensors, weights, bytes })
 }

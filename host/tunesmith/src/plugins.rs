@@ -52,9 +52,9 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
     let mut placed: Vec<(Map<String, Value>, Placed)> = Vec::new();
     for (field, stage) in fields(stages).into_iter().zip(stages.iter_mut()) {
         let Some(open) = find(&stage.plugin) else { continue };
-        let before = placed.iter().find(|(settings, before)| {
-            *settings == stage.settings && before.plugin.name() == stage.plugin
-        });
+        let before = placed
+            .iter()
+            .find(|(settings, before)| *settings == stage.settings && before.plugin.name() == stage.plugin);
         let plugin = match before {
             Some((_, before)) => before.plugin.clone(),
             None => loader.load(&field, stage, open)?,
@@ -136,11 +136,8 @@ struct Loader<'a> {
 impl Loader<'_> {
     /// The plugin for the stage whose table in the recipe is `field`.
     fn load(&self, field: &str, stage: &StagePlan, open: &Opened) -> Result<Plugin, Error> {
-        let options = LoadOptions {
-            grants: open.grants.clone(),
-            settings: stage.settings.clone(),
-            limits: self.limits.clone(),
-        };
+        let options =
+            LoadOptions { grants: open.grants.clone(), settings: stage.settings.clone(), limits: self.limits.clone() };
         Plugin::load(&self.engine, &stage.plugin, &open.bytes, options).map_err(|error| {
             let fault = match &error {
                 LoadError::Settings { source, .. } => {

@@ -45,7 +45,8 @@ impl PromptOptions {
 ///
 /// Fails with [`Error::Data`] when the file cannot be read, is not UTF-8, has no prompt, or a line has neither column.
 pub fn read_prompts(file: &Path, options: &PromptOptions) -> Result<Vec<Prompt>, Error> {
-    let bytes = fs::read(file).map_err(|error| Error::Data(Fault::of_file(file, "cannot read the prompts").because(error)))?;
+    let bytes =
+        fs::read(file).map_err(|error| Error::Data(Fault::of_file(file, "cannot read the prompts").because(error)))?;
     let at = |index: usize, field: Option<&str>, what: String| {
         let place = Fault { line: Some(index + 1), field: field.map(Into::into), ..Fault::of_file(file, what) };
         place.hint("each line is a JSON object such as {\"prompt\": \"How far is the moon?\"}")
@@ -58,8 +59,9 @@ pub fn read_prompts(file: &Path, options: &PromptOptions) -> Result<Vec<Prompt>,
         if text.trim().is_empty() {
             continue;
         }
-        let line: Line = serde_json::from_str(text)
-            .map_err(|error| Error::Data(at(index, None, "the line is not the JSON expected here".into()).because(error)))?;
+        let line: Line = serde_json::from_str(text).map_err(|error| {
+            Error::Data(at(index, None, "the line is not the JSON expected here".into()).because(error))
+        })?;
         prompts.push(match line {
             Line { prompt: Some(text), messages: None } => options.prompt(&text),
             Line { prompt: None, messages: Some(messages) } if options.is_raw || messages.is_empty() => {
@@ -67,9 +69,15 @@ pub fn read_prompts(file: &Path, options: &PromptOptions) -> Result<Vec<Prompt>,
                 return Err(Error::Data(at(index, Some("messages"), what.into())));
             }
             Line { prompt: None, messages: Some(messages) } => options.chat(messages),
-            Line { prompt: None, messages: None } => return Err(Error::Data(at(index, Some("prompt"), "is missing".into()))),
+            Line { prompt: None, messages: None } => {
+                return Err(Error::Data(at(index, Some("prompt"), "is missing".into())));
+            }
             Line { prompt: Some(_), messages: Some(_) } => {
-                return Err(Error::Data(at(index, Some("messages"), "stands beside `prompt`; one of them is enough".into())));
+                return Err(Error::Data(at(
+                    index,
+                    Some("messages"),
+                    "stands beside `prompt`; one of them is enough".into(),
+                )));
             }
         });
     }

@@ -165,8 +165,6 @@ fn expect_free(written: &Written, output: &Path, is_given: bool) -> Result<(), E
                 _ => Ok(()),
             }
         }
-        Err(error) => {
-            Err(taken(format!("`{}` cannot be used: {error}", output.display()), "give another `output`"))
-        }
+        Err(error) => Err(taken(format!("`{}` cannot be used: {error}", output.display()), "give another `output`")),
     }
 }

@@ -113,9 +113,10 @@ fn fault(written: &Written, plan: &Plan, error: RunError) -> Error {
 pub fn generate(request: &GenerateRequest, observer: &mut dyn Observer) -> Result<Vec<Generation>, Error> {
     let mut model = load(&request.model, &request.device, observer)?;
     if let Some(adapter) = &request.adapter {
-        model.decoder = model.decoder.load_adapter(adapter).map_err(|error| {
-            Error::Model(Fault::of_file(adapter, "the adapter cannot be used").because(error))
-        })?;
+        model.decoder = model
+            .decoder
+            .load_adapter(adapter)
+            .map_err(|error| Error::Model(Fault::of_file(adapter, "the adapter cannot be used").because(error)))?;
     }
     let plan = GeneratePlan { max_tokens: request.sampling.max_tokens, batch: request.batch, chunk: 1 };
     let service = service::open(&model, &plan);
@@ -146,7 +147,8 @@ fn inputs(plan: &Plan, parts: &Parts, observer: &mut dyn Observer) -> Result<Run
 
 fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {
     let fault = |what: &str| Fault::of_file(folder, what);
-    let device = device::open(device).map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))?;
+    let device =
+        device::open(device).map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))?;
     observer.event(Event::Begin { work: "load model", total: None });
     let model = LanguageModel::load(folder, &device);
     observer.event(Event::Finish);

@@ -82,7 +82,8 @@ impl Written {
     /// Takes the line away where the value does not come from the file, and says where it comes from.
     fn place(&self, mut fault: Fault) -> Fault {
         let Some(field) = &fault.field else { return fault };
-        let covers = |key: &str| field == key || field.starts_with(&format!("{key}.")) || key.starts_with(&format!("{field}."));
+        let covers =
+            |key: &str| field == key || field.starts_with(&format!("{key}.")) || key.starts_with(&format!("{field}."));
         if let Some((key, value)) = self.set.iter().find(|(key, _)| covers(key)) {
             fault.line = None;
             let from = format!("the value comes from `{key}={value}`, not from the file");
@@ -154,7 +155,9 @@ mod tests {
     fn set_values_are_typed_and_relative_to_the_recipe() {
         let plan = read("typed", SMALL.as_bytes(), &[("train.steps", "7"), ("model.path", "other")]).expect("fine");
         assert_eq!(plan.train.steps, 7);
-        assert!(plan.model.path.ends_with("tunesmith-written-".to_owned() + &format!("{}-typed/other", std::process::id())));
+        assert!(
+            plan.model.path.ends_with("tunesmith-written-".to_owned() + &format!("{}-typed/other", std::process::id()))
+        );
     }
 
     #[test]

@@ -40,12 +40,15 @@ pub(crate) fn run(build: &Build) -> Result<()> {
     let component = fs::read(&built).with_context(|| format!("cannot read `{}`", built.display()))?;
     let plugin = tunesmith::embed_manifest(&component, &plugin_toml)
         .with_context(|| BadInput(format!("the manifest does not fit `{}`", folder.display())))?;
-    let output = build.output.clone().unwrap_or_else(|| {
-        folder.parent().unwrap_or(&folder).join(format!("{name}.wasm"))
-    });
+    let output =
+        build.output.clone().unwrap_or_else(|| folder.parent().unwrap_or(&folder).join(format!("{name}.wasm")));
     replace(&output, &plugin)?;
     let kilobytes = plugin.len() as f64 / 1e3;
-    print(&format!("{}: {kilobytes:.1} kB, sha256 {}", one_line(&output.display().to_string()), tunesmith::digest(&plugin)))?;
+    print(&format!(
+        "{}: {kilobytes:.1} kB, sha256 {}",
+        one_line(&output.display().to_string()),
+        tunesmith::digest(&plugin)
+    ))?;
     Ok(())
 }
 
@@ -53,9 +56,13 @@ pub(crate) fn run(build: &Build) -> Result<()> {
 fn manifest(folder: &Path) -> Result<(String, String)> {
     let path = folder.join("plugin.toml");
     let text = fs::read_to_string(&path).with_context(|| {
-        BadInput(format!("cannot read `{}`\nhint: a plugin says there what it is: name, version, stages, settings", path.display()))
+        BadInput(format!(
+            "cannot read `{}`\nhint: a plugin says there what it is: name, version, stages, settings",
+            path.display()
+        ))
     })?;
-    let manifest = tunesmith::read_manifest(&text).with_context(|| BadInput(format!("`{}` is wrong", path.display())))?;
+    let manifest =
+        tunesmith::read_manifest(&text).with_context(|| BadInput(format!("`{}` is wrong", path.display())))?;
     Ok((text, manifest.name))
 }
 
@@ -72,7 +79,10 @@ fn sysroot(given: Option<&Path>) -> Result<Option<PathBuf>> {
         if has_std(&given) {
             return Ok(Some(given));
         }
-        let what = format!("`{}` holds no standard library for {TARGET}\nhint: `cargo xtask setup` makes such a sysroot", given.display());
+        let what = format!(
+            "`{}` holds no standard library for {TARGET}\nhint: `cargo xtask setup` makes such a sysroot",
+            given.display()
+        );
         return Err(BadInput(what).into());
     }
     if has_std(Path::new(&rustc(&["--print", "sysroot"])?)) {
@@ -114,9 +124,8 @@ fn compile(cargo_toml: &Path, sysroot: Option<&Path>, target_dir: Option<&Path>)
     command.current_dir(cargo_toml.parent().unwrap_or(cargo_toml));
     // Whatever flags the environment has for the host must not change a plugin's bytes.
     command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags(sysroot)).stdout(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .with_context(|| BadInput(format!("cannot run `{}`\n{RUST_HINT}", cargo.display())))?;
+    let mut child =
+        command.spawn().with_context(|| BadInput(format!("cannot run `{}`\n{RUST_HINT}", cargo.display())))?;
     let stdout = child.stdout.take().context("cargo has no output")?;
     let mut made = None;
     for line in BufReader::new(stdout).lines() {
@@ -171,7 +180,8 @@ mod tests {
 
     #[test]
     fn only_the_packages_own_component_counts() {
-        let line = r#"{"reason":"compiler-artifact","manifest_path":"/p/Cargo.toml","filenames":["/t/p.rlib","/t/p.wasm"]}"#;
+        let line =
+            r#"{"reason":"compiler-artifact","manifest_path":"/p/Cargo.toml","filenames":["/t/p.rlib","/t/p.wasm"]}"#;
         assert_eq!(component(line, Path::new("/p/Cargo.toml")), Some("/t/p.wasm".into()));
         assert_eq!(component(line, Path::new("/q/Cargo.toml")), None);
         assert_eq!(component("warning: text", Path::new("/p/Cargo.toml")), None);

@@ -64,7 +64,10 @@ fn show(report: &ModelReport) -> Result<()> {
     ];
     rows.extend(report.types.iter().map(|(kind, count)| line("tensors", format!("{count} of {}", one_line(kind)))));
     rows.extend(report.files.iter().map(|(name, size)| line("file", format!("{} {}", one_line(name), bytes(*size)))));
-    rows.push(line("tokenizer", report.tokens.map_or_else(|| "none".to_owned(), |tokens| format!("{} tokens", grouped(tokens)))));
+    rows.push(line(
+        "tokenizer",
+        report.tokens.map_or_else(|| "none".to_owned(), |tokens| format!("{} tokens", grouped(tokens))),
+    ));
     rows.push(line("chat template", if report.has_template { "yes".into() } else { "none".into() }));
     print(&table(&rows))?;
     Ok(())

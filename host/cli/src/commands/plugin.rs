@@ -46,9 +46,12 @@ fn show(report: &PluginReport) -> Result<()> {
     rows.push(line("stages", &list(report.stages.iter().map(ToString::to_string).collect())));
     rows.push(line("needs grants", &list(report.grants.clone())));
     rows.push(line("keeps state", if report.has_state { "yes" } else { "no" }));
-    rows.extend(report.imports.iter().map(|import| {
-        line("imports", &format!("{} ({} functions)", import.name, import.functions.len()))
-    }));
+    rows.extend(
+        report
+            .imports
+            .iter()
+            .map(|import| line("imports", &format!("{} ({} functions)", import.name, import.functions.len()))),
+    );
     rows.extend(report.exports.iter().map(|export| line("exports", export)));
     print(&table(&rows))?;
     if let Some(manifest) = &report.manifest {
