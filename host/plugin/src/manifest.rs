@@ -162,8 +162,8 @@ impl Manifest {
             stages: stages.collect::<Result<_, _>>()?,
             capabilities: capabilities
                 .collect::<Result<_, _>>()
-                .map_err(|error: crate::grants::UnknownGrant| field("capabilities", error))?,
-            settings: schema(source.settings),
+                .map_err(|error: crate::grants::UnknownGrant| field("capabilities", error.to_string()))?,
+            settings: schema(&source.settings),
             parameters: source.parameters,
             wit: WIT_VERSION.into(),
         };
@@ -297,7 +297,7 @@ pub fn embed(component: &[u8], plugin_toml: &str) -> Result<Vec<u8>, ManifestErr
 }
 
 /// The JSON Schema of these settings: those without a default are required, others are unknown.
-fn schema(properties: Map<String, Value>) -> Value {
+fn schema(properties: &Map<String, Value>) -> Value {
     let required: Vec<&String> =
         properties.iter().filter(|(_, property)| property.get("default").is_none()).map(|(name, _)| name).collect();
     serde_json::json!({ "type": "object", "required": required, "additionalProperties": false, "properties": properties })
@@ -310,8 +310,8 @@ fn word(name: &str, text: &str) -> Result<(), ManifestError> {
     if is_word { Ok(()) } else { Err(field(name, "is not a word of 1 to 64 lower-case letters, digits and hyphens")) }
 }
 
-fn field(name: &str, fault: impl ToString) -> ManifestError {
-    ManifestError::Field { field: name.into(), fault: fault.to_string() }
+fn field(name: &str, fault: impl Into<String>) -> ManifestError {
+    ManifestError::Field { field: name.into(), fault: fault.into() }
 }
 
 /// Writes an unsigned number as LEB128, as WebAssembly does.

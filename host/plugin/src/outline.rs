@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tunesmith_core::stage::Stage;
 use wasmparser::component_types::ComponentEntityType;
-use wasmparser::{BinaryReader, Encoding, Parser, Payload, ValidPayload, Validator, WasmFeatures};
+use wasmparser::{BinaryReader, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 use crate::limits::Limits;
 
@@ -287,8 +287,6 @@ impl Names {
                     self.exports.push(export?.name.name.to_owned());
                 }
             }
-            // `Encoding` was checked with the first bytes; a nested module cannot come here.
-            Payload::Version { encoding: Encoding::Module | Encoding::Component, .. } => {}
             _ => {}
         }
         Ok(())

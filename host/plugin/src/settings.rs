@@ -154,37 +154,37 @@ mod tests {
         Manifest::parse(PLUGIN).expect("a good manifest")
     }
 
-    fn given(value: Value) -> Map<String, Value> {
+    fn given(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().expect("an object")
     }
 
     #[track_caller]
-    fn check(value: Value, expected: &str) {
+    fn check(value: &Value, expected: &str) {
         let error = resolve(&manifest(), &given(value)).expect_err("bad settings").to_string();
         assert!(error.contains(expected), "`{error}` does not say `{expected}`");
     }
 
     #[test]
     fn defaults_are_filled_in_and_keys_come_in_the_schemas_order() {
-        let settings = resolve(&manifest(), &given(serde_json::json!({"column": "answer"}))).expect("good settings");
+        let settings = resolve(&manifest(), &given(&serde_json::json!({"column": "answer"}))).expect("good settings");
         assert_eq!(Value::Object(settings).to_string(), r#"{"temperature":0.7,"column":"answer","mode":"exact"}"#);
     }
 
     #[test]
     fn an_unknown_setting_gets_a_hint() {
-        check(serde_json::json!({"column": "a", "temprature": 1}), "did you mean `temperature`?");
+        check(&serde_json::json!({"column": "a", "temprature": 1}), "did you mean `temperature`?");
     }
 
     #[test]
     fn a_missing_setting_is_named() {
-        check(serde_json::json!({}), "`column` is missing");
+        check(&serde_json::json!({}), "`column` is missing");
     }
 
     #[test]
     fn a_value_out_of_range_is_named_with_what_would_be_right() {
-        check(serde_json::json!({"column": "a", "temperature": -1}), "`temperature` is -1");
-        check(serde_json::json!({"column": "a", "temperature": -1}), "minimum 0");
-        check(serde_json::json!({"column": "a", "mode": "slow"}), "enum [\"fast\",\"exact\"]");
+        check(&serde_json::json!({"column": "a", "temperature": -1}), "`temperature` is -1");
+        check(&serde_json::json!({"column": "a", "temperature": -1}), "minimum 0");
+        check(&serde_json::json!({"column": "a", "mode": "slow"}), "enum [\"fast\",\"exact\"]");
     }
 
     #[test]

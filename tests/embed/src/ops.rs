@@ -1,5 +1,7 @@
 //! The tensor operations, one after the other, as the contract describes them.
 
+#![allow(clippy::float_cmp, reason = "comparisons are exact, as the contract says")]
+
 use std::sync::Arc;
 
 use tunesmith_core::tensors::{Along, Binary, Op, PairOp, Scalar, TensorError, TensorId, Unary};
@@ -10,6 +12,7 @@ type Get<'a> = &'a dyn Fn(TensorId) -> Result<Arc<Tensor>, TensorError>;
 type Made = Result<Tensor, TensorError>;
 
 /// Does one operation.
+#[expect(clippy::too_many_lines, reason = "one arm per operation")]
 pub(crate) fn apply(op: &Op, get: Get<'_>) -> Made {
     match op {
         Op::FromFloats { values, shape } => whole("from-floats", shape, Elements::Floats(values.clone()), values.len()),
@@ -295,16 +298,16 @@ fn gather(tensor: &Tensor, dim: usize, by: &Tensor) -> Made {
 fn index_select(tensor: &Tensor, dim: usize, by: &Tensor) -> Made {
     let lanes = Lanes::of("index-select", &tensor.shape, dim)?;
     let indices = index("index-select", by, lanes.size)?;
-    select(tensor, dim, lanes, &indices)
+    Ok(select(tensor, dim, lanes, &indices))
 }
 
 fn slice(tensor: &Tensor, dim: usize, start: usize, end: usize) -> Made {
     let lanes = Lanes::of("slice", &tensor.shape, dim)?;
     expect("slice", start <= end && end <= lanes.size, || format!("{start}..{end} of {:?} along {dim}", tensor.shape))?;
-    select(tensor, dim, lanes, &(start..end).collect::<Vec<_>>())
+    Ok(select(tensor, dim, lanes, &(start..end).collect::<Vec<_>>()))
 }
 
-fn select(tensor: &Tensor, dim: usize, lanes: Lanes, indices: &[usize]) -> Made {
+fn select(tensor: &Tensor, dim: usize, lanes: Lanes, indices: &[usize]) -> Tensor {
     let mut shape = tensor.shape.clone();
     shape[dim] = indices.len();
     let (source, out) = (tensor.floats(), Lanes { size: indices.len(), ..lanes });
@@ -314,7 +317,7 @@ fn select(tensor: &Tensor, dim: usize, lanes: Lanes, indices: &[usize]) -> Made 
             values[out.at(lane, place)] = source[lanes.at(lane, index)];
         }
     }
-    Ok(floats(shape, values))
+    floats(shape, values)
 }
 
 fn permute(tensor: &Tensor, dims: &[usize]) -> Made {

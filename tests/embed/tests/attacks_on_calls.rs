@@ -144,7 +144,8 @@ fn attack_03_a_memory_bomb_is_refused_at_the_limit() {
 #[test]
 fn attack_05_a_recursion_without_end_traps_and_the_process_lives() {
     let plugin = hostile("stack", 0, tight());
-    assert_eq!(fault(judge(&plugin)).cause, Cause::Stack);
+    let deep = fault(judge(&plugin));
+    assert_eq!((deep.cause, deep.frames), (Cause::Stack, vec!["hostile::recurse_without_end (20 times)".to_owned()]));
     let small = std::thread::Builder::new().stack_size(1 << 20);
     let thread = small.spawn(move || fault(judge(&plugin)).cause).expect("a thread");
     assert_eq!(thread.join().expect("no abort"), Cause::Stack);
@@ -218,7 +219,7 @@ fn attack_10_a_panic_is_told_with_its_message_and_functions_and_the_plugin_stays
 #[test]
 fn attack_11_leaked_handles_are_released_when_the_call_ends() {
     let engine = Arc::new(Plain::default());
-    assert_eq!(objective(&hostile("leak", 100, tight()), &engine).expect("under the cap"), 1.0);
+    assert_eq!(objective(&hostile("leak", 100, tight()), &engine).expect("under the cap").to_string(), "1");
     assert_eq!(engine.live(), 0);
     let plugin = hostile("leak", 100, Limits { tensor_handles: 50, ..tight() });
     assert_eq!(fault(objective(&plugin, &engine)).cause, Cause::Spent { what: "live tensor handles", limit: 50 });
@@ -264,7 +265,7 @@ fn huge_tensors_are_refused_before_the_engine_sees_them() {
 fn a_forward_pass_outlives_the_handles_it_was_asked_with() {
     let engine = Arc::new(Plain::default());
     // 1 x 3 x 4 logits and 1 x 3 x 2 hidden numbers of 0.5.
-    assert_eq!(objective(&hostile("forward", 0, tight()), &engine).expect("a loss"), 9.0);
+    assert_eq!(objective(&hostile("forward", 0, tight()), &engine).expect("a loss").to_string(), "9");
     assert_eq!(engine.live(), 0);
     let fault = fault(objective(&hostile("unrequested", 0, tight()), &engine));
     assert_eq!(fault.cause, Cause::Misuse("forward-pass.hidden of layer 3 was not requested".into()));
@@ -357,6 +358,22 @@ fn attack_24_one_plugin_may_judge_for_another() {
     let curated = plugin.curate().expect("exported").curate(examples(&[("a", Some("4"))]), &mut call);
     curated.unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert_eq!(call.report.metrics["verdicts"], (1.0, 1));
+}
+
+#[test]
+fn a_call_without_a_free_slot_is_the_hosts_failure_not_the_plugins() {
+    let engine = Engine::new(&EngineOptions { slots: 1, ..EngineOptions::default() }).expect("an engine");
+    let load = |attack: &str| {
+        let settings = json!({"attack": attack}).as_object().cloned().expect("an object");
+        let options = LoadOptions { grants: grants(), settings, limits: tight() };
+        Plugin::load(&engine, "hostile", &bytes_of("hostile"), options).expect("a plugin")
+    };
+    let (plugin, other) = (load("ask-judge"), load("none"));
+    let judging: Arc<dyn Judging> = Arc::new(Wired(other.judge().expect("exported")));
+    let mut call = Call::with(17, 0, Services { models: None, judging: Some(judging) });
+    let error = plugin.curate().expect("exported").curate(examples(&[("a", Some("4"))]), &mut call);
+    let told = cause(&error.expect_err("both calls need a slot"));
+    assert!(told.contains("the host failed") && told.contains("all slots for plugin calls are taken"), "{told}");
 }
 
 #[test]

@@ -211,13 +211,17 @@ fn attack_17_a_compile_bomb_is_refused_before_it_is_compiled() {
     let small =
         LoadOptions { limits: Limits { component_bytes: 1_000, ..Limits::default() }, ..LoadOptions::default() };
     check(&bytes_of("bare"), small, "over the limit of 1000");
-    assert!(started.elapsed() < Duration::from_secs(60));
+    assert!(started.elapsed() < Duration::from_mins(1));
 }
 
 #[test]
 fn attack_25_types_nested_without_end_are_refused() {
-    let nested: String = (0..300).map(|depth| format!("(type $t{} (list $t{depth}))", depth + 1)).collect();
-    check(&component(&format!("(type $t0 (list u8)) {nested}")), LoadOptions::default(), "not a valid component");
+    let nested: Vec<String> = (0..300).map(|depth| format!("(type $t{} (list $t{depth}))", depth + 1)).collect();
+    check(
+        &component(&format!("(type $t0 (list u8)) {}", nested.concat())),
+        LoadOptions::default(),
+        "not a valid component",
+    );
     let empty = b"\0asm\x0d\0\x01\0".to_vec();
     let nested = (0..150).fold(empty.clone(), |inner, _| {
         let mut outer = empty.clone();

@@ -15,7 +15,7 @@ use tunesmith_plugin::{Engine, EngineOptions, LoadOptions, Plugin};
 static ENGINE: LazyLock<Engine> =
     LazyLock::new(|| Engine::new(&EngineOptions::default()).expect("this machine runs WebAssembly"));
 
-fn bare(settings: serde_json::Value) -> Plugin {
+fn bare(settings: &serde_json::Value) -> Plugin {
     let settings = settings.as_object().cloned().expect("an object");
     let options = LoadOptions { grants: grants(), settings, ..LoadOptions::default() };
     Plugin::load(&ENGINE, "bare", &bytes_of("bare"), options).unwrap_or_else(|error| panic!("{}", cause(&error)))
@@ -27,7 +27,7 @@ fn call() -> Call {
 
 #[test]
 fn stages_are_found_without_running_anything() {
-    let plugin = bare(json!({}));
+    let plugin = bare(&json!({}));
     assert_eq!(plugin.stages(), Stage::ALL);
     assert_eq!(plugin.manifest().name, "bare");
     assert_eq!(plugin.settings()["partly"], 0.5);
@@ -39,7 +39,7 @@ fn curate_generates_judges_and_chooses() {
     let pool = examples(&[("a", Some("a")), ("b", Some("b!")), ("c", Some("gold")), ("d", None), ("e", Some("*"))]);
     let parrot = Parrot::new(Arc::default());
     let mut call = Call::with(17, 0, services(&parrot));
-    let curate = bare(json!({"provenance": "data"})).curate().expect("exported");
+    let curate = bare(&json!({"provenance": "data"})).curate().expect("exported");
     let curated = curate.curate(pool, &mut call).unwrap_or_else(|error| panic!("{}", cause(&error)));
     let text = |text: &str| text.to_owned();
     let expected = [
@@ -61,7 +61,7 @@ fn curate_generates_judges_and_chooses() {
 #[test]
 fn sampling_gets_the_recipes_length_limit_and_a_seed_of_its_own() {
     let parrot = Parrot::new(Arc::default());
-    let curate = bare(json!({})).curate().expect("exported");
+    let curate = bare(&json!({})).curate().expect("exported");
     for (seed, number) in [(17, 0), (17, 0), (17, 1), (18, 0)] {
         let mut call = Call::with(seed, number, services(&parrot));
         curate.curate(examples(&[("a", None)]), &mut call).unwrap_or_else(|error| panic!("{}", cause(&error)));
@@ -79,7 +79,7 @@ fn judge_tells_right_from_partly_right_and_wrong() {
     let answers = ["4", "it is 4", "5", "4"];
     let case = |(example, answer): (_, &str)| Case { example, answer: answer.into(), rival: None };
     let cases = Arc::new(Cases { cases: pool.rows.iter().cloned().zip(answers).map(case).collect() });
-    let judge = bare(json!({"partly": 0.25})).judge().expect("exported");
+    let judge = bare(&json!({"partly": 0.25})).judge().expect("exported");
     let verdicts = judge.judge(cases, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     let undecided = Verdict::Undecided("no reference".into());
     assert_eq!(verdicts, [Verdict::Right, Verdict::Partly(0.25), Verdict::Wrong, undecided]);
@@ -87,14 +87,14 @@ fn judge_tells_right_from_partly_right_and_wrong() {
 
 #[test]
 fn reward_is_none_where_it_does_not_apply() {
-    let reward = bare(json!({})).reward().expect("exported");
+    let reward = bare(&json!({})).reward().expect("exported");
     let scores = reward.reward(rollouts(None), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert_eq!(scores, [Some(0.1), Some(0.2), None, Some(0.4)]);
 }
 
 #[test]
 fn credit_answers_per_rollout_or_per_token() {
-    let credit = bare(json!({})).credit().expect("exported");
+    let credit = bare(&json!({})).credit().expect("exported");
     let rewards = [Some(1.0), Some(3.0), None, Some(0.5)];
     let answer = |column| {
         credit.credit(rollouts(column), &rewards, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)))
@@ -116,7 +116,7 @@ fn weigh_gives_one_weight_per_token() {
     };
     let batch =
         Arc::new(TokenBatch { rows: vec![row(&[1, 2]), row(&[1, 2, 3])], logprobs: Arc::new(Halves(5)), step: 0 });
-    let weigh = bare(json!({})).weigh().expect("exported");
+    let weigh = bare(&json!({})).weigh().expect("exported");
     let weights = weigh.weigh(batch, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert!(weights.len() == 5 && weights.iter().all(|weight| (weight - 0.5).abs() < 1e-6), "{weights:?}");
 }
@@ -124,7 +124,7 @@ fn weigh_gives_one_weight_per_token() {
 #[test]
 fn objective_is_computed_on_the_hosts_tensors_and_leaves_only_the_loss() {
     let engine = Arc::new(Plain::default());
-    let objective = bare(json!({})).objective().expect("exported");
+    let objective = bare(&json!({})).objective().expect("exported");
     let loss = objective
         .objective(Arc::new(OneBatch(engine.clone())), &mut call())
         .unwrap_or_else(|error| panic!("{}", cause(&error)));
@@ -137,7 +137,7 @@ fn objective_is_computed_on_the_hosts_tensors_and_leaves_only_the_loss() {
 fn edit_replaces_parameters_and_leaves_no_handle() {
     let engine = Arc::new(Plain::default());
     let parameters = TwoParameters::new(engine.clone());
-    let edit = bare(json!({})).edit().expect("exported");
+    let edit = bare(&json!({})).edit().expect("exported");
     edit.edit(parameters.clone(), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     let halved = vec![0.5, 1.0, 1.5];
     assert_eq!(parameters.values(), [("a".to_owned(), halved.clone()), ("b".to_owned(), halved)].into());
@@ -153,7 +153,7 @@ fn measure_names_its_metrics() {
         rows: pool.rows.iter().map(answered).collect(),
         statistics: vec![("answer-logprob".into(), vec![-1.0, -2.0])],
     };
-    let measure = bare(json!({})).measure().expect("exported");
+    let measure = bare(&json!({})).measure().expect("exported");
     let metrics =
         measure.measure(Arc::new(evaluation), &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert_eq!(metrics[..2], [("accuracy".to_owned(), 0.5), ("logprob".to_owned(), -1.5)]);
@@ -164,7 +164,7 @@ fn measure_names_its_metrics() {
 fn answer_asks_the_model_in_every_way() {
     let parrot = Parrot::new(Arc::default());
     let mut call = Call::with(17, 0, services(&parrot));
-    let answer = bare(json!({})).answer().expect("exported");
+    let answer = bare(&json!({})).answer().expect("exported");
     let answers = answer
         .answer(examples(&[("long", None), ("abc", None)]), &mut call)
         .unwrap_or_else(|error| panic!("{}", cause(&error)));
@@ -175,7 +175,7 @@ fn answer_asks_the_model_in_every_way() {
 #[test]
 fn retain_scores_the_cache() {
     let engine = Arc::new(Plain::default());
-    let retain = bare(json!({})).retain().expect("exported");
+    let retain = bare(&json!({})).retain().expect("exported");
     let scores = retain
         .retain(Arc::new(SquareBlock(engine.clone())), &mut call())
         .unwrap_or_else(|error| panic!("{}", cause(&error)));
@@ -185,7 +185,7 @@ fn retain_scores_the_cache() {
 
 #[test]
 fn a_missing_service_is_told_to_the_plugin_not_trapped() {
-    let curate = bare(json!({})).curate().expect("exported");
+    let curate = bare(&json!({})).curate().expect("exported");
     let error = curate.curate(examples(&[("a", None)]), &mut call()).expect_err("no models");
     assert_eq!(
         error.to_string(),
@@ -195,7 +195,7 @@ fn a_missing_service_is_told_to_the_plugin_not_trapped() {
 
 #[test]
 fn two_plugins_and_many_threads_share_one_engine() {
-    let judge = bare(json!({})).judge().expect("exported");
+    let judge = bare(&json!({})).judge().expect("exported");
     let pool = examples(&[("a", Some("4"))]);
     let cases =
         Arc::new(Cases { cases: vec![Case { example: pool.rows[0].clone(), answer: "4".into(), rival: None }] });

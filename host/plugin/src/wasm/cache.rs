@@ -75,8 +75,7 @@ impl Cache {
     }
 
     fn path(&self, digest: &str) -> PathBuf {
-        let key = Sha256::new().chain_update(self.engine).chain_update(digest.as_bytes()).finalize();
-        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = tunesmith_core::digest::of_parts([self.engine.as_slice(), digest.as_bytes()]);
         self.folder.join(name).with_extension("cwasm")
     }
 }

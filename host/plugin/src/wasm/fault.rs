@@ -7,6 +7,9 @@ use wasmtime::{Trap, WasmBacktrace};
 use crate::grants::Grant;
 use crate::text;
 
+/// Frames of a backtrace that are told.
+const MAX_FRAMES: usize = 20;
+
 /// A trap or a spent budget: the `source` of a [`CallError::Broken`](tunesmith_core::error::CallError::Broken).
 #[derive(Debug)]
 pub struct Fault {
@@ -127,13 +130,20 @@ impl Fault {
     }
 }
 
-/// The names come from the component, so they are escaped and cut.
+/// The names come from the component, so they are escaped and cut. A recursion is told once, with its depth as far as it was seen.
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
         Some(name) => text::escape(&demangle(name), 200),
         None => format!("function {}", frame.func_index()),
     };
-    backtrace.frames().iter().take(20).map(name).collect()
+    let mut told: Vec<(String, usize)> = Vec::new();
+    for name in backtrace.frames().iter().take(MAX_FRAMES).map(name) {
+        match told.last_mut() {
+            Some((last, times)) if *last == name => *times += 1,
+            _ => told.push((name, 1)),
+        }
+    }
+    told.into_iter().map(|(name, times)| if times == 1 { name } else { format!("{name} ({times} times)") }).collect()
 }
 
 /// A Rust name as its author wrote it, without the hash; other names as they are.

@@ -139,8 +139,7 @@ impl WasmPlugin {
         call: &mut Call,
         ask: impl FnOnce(&mut Store<CallState>, &Instance) -> wasmtime::Result<Result<A, types::Error>>,
     ) -> Result<A, CallError> {
-        let state = CallState::new(self.identity.clone(), stage, tensors, call);
-        let mut store = self.store(state);
+        let mut store = self.store(CallState::new(self.identity.clone(), stage, tensors, call));
         let answer = self.run_in(stage, &mut store, call, ask);
         let fuel = self.identity.limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
         store.into_data().finish(fuel, &mut call.report);

@@ -143,12 +143,12 @@ impl CallState {
     }
 
     /// Does one operation.
-    pub(crate) fn apply(&mut self, op: Op) -> wasmtime::Result<Resource<Handle>> {
+    pub(crate) fn apply(&mut self, op: &Op) -> wasmtime::Result<Resource<Handle>> {
         let (desk, table, clock) = self.desk()?;
         let started = Instant::now();
-        let wanted = size::of(desk.engine.as_ref(), &op).map_err(tensor_fault)?;
+        let wanted = size::of(desk.engine.as_ref(), op).map_err(tensor_fault)?;
         desk.admit(clock, wanted)?;
-        let id = desk.engine.apply(&op);
+        let id = desk.engine.apply(op);
         clock.in_tensors += started.elapsed();
         let handle = desk.adopt(id.map_err(tensor_fault)?)?;
         push(table, handle, &desk.limits)

@@ -1,4 +1,4 @@
-//! Random numbers for plugins: a counter through the finaliser of SplitMix64 (Steele, Lea and Flood 2014, with Stafford's mix 13).
+//! Random numbers for plugins: a counter through the finaliser of `SplitMix64` (Steele, Lea and Flood 2014, with Stafford's mix 13).
 
 /// The golden ratio times two to the power of 64, made odd.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

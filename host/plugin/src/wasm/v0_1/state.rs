@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn a_call_inside_a_call_is_refused_at_once() {
         let keeper = Keeper::default();
-        let held = keeper.hold(Duration::from_secs(60)).expect("free");
-        assert!(keeper.hold(Duration::from_secs(60)).is_none());
+        let held = keeper.hold(Duration::from_mins(1)).expect("free");
+        assert!(keeper.hold(Duration::from_mins(1)).is_none());
         drop(held);
         assert!(keeper.hold(Duration::ZERO).is_some());
     }
@@ -98,7 +98,7 @@ mod tests {
         let keeper = Keeper::default();
         let mut held = keeper.hold(Duration::ZERO).expect("free");
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| keeper.hold(Duration::from_secs(60)).and_then(|held| held.blob()));
+            let waiting = scope.spawn(|| keeper.hold(Duration::from_mins(1)).and_then(|held| held.blob()));
             held.keep(vec![7]);
             drop(held);
             assert_eq!(waiting.join().expect("no panic"), Some(Arc::new(vec![7])));

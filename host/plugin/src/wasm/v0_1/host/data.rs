@@ -30,7 +30,7 @@ impl data::HostExamples for CallState {
 
     fn messages(&mut self, pool: Resource<Examples>) -> wasmtime::Result<Vec<String>> {
         let rows = &self.table.get(&pool)?.0.rows;
-        rows.iter().map(|example| Ok(serde_json::to_string(&example.messages).map_err(json)?)).collect()
+        rows.iter().map(|example| Ok(serde_json::to_string(&example.messages).map_err(|error| json(&error))?)).collect()
     }
 
     fn columns(&mut self, pool: Resource<Examples>) -> wasmtime::Result<Vec<String>> {
@@ -51,7 +51,7 @@ impl data::HostExamples for CallState {
     }
 }
 
-fn json(error: serde_json::Error) -> Cause {
+fn json(error: &serde_json::Error) -> Cause {
     Cause::Trap(format!("a conversation has no JSON form: {error}"))
 }
 

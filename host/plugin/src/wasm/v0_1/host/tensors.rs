@@ -14,11 +14,11 @@ impl tensors::Host for CallState {}
 
 impl tensors::HostTensor for CallState {
     fn from_floats(&mut self, values: Vec<f32>, shape: Vec<u32>) -> Made {
-        self.apply(Op::FromFloats { values: canonical(values), shape: sizes(&shape) })
+        self.apply(&Op::FromFloats { values: canonical(values), shape: sizes(&shape) })
     }
 
     fn from_ints(&mut self, values: Vec<i32>, shape: Vec<u32>) -> Made {
-        self.apply(Op::FromInts { values, shape: sizes(&shape) })
+        self.apply(&Op::FromInts { values, shape: sizes(&shape) })
     }
 
     fn from_float_bytes(&mut self, bytes: Vec<u8>, shape: Vec<u32>) -> Made {
@@ -27,20 +27,20 @@ impl tensors::HostTensor for CallState {
             return Err(Cause::Misuse(format!("from-float-bytes: {} bytes are no whole floats", bytes.len())).into());
         }
         let values = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
-        self.apply(Op::FromFloats { values: canonical(values), shape: sizes(&shape) })
+        self.apply(&Op::FromFloats { values: canonical(values), shape: sizes(&shape) })
     }
 
     fn full(&mut self, value: f32, shape: Vec<u32>) -> Made {
-        self.apply(Op::Full { value: quiet(value), shape: sizes(&shape) })
+        self.apply(&Op::Full { value: quiet(value), shape: sizes(&shape) })
     }
 
     fn arange(&mut self, start: i32, end: i32) -> Made {
-        self.apply(Op::Arange { start, end })
+        self.apply(&Op::Arange { start, end })
     }
 
     fn concat(&mut self, parts: Vec<Resource<Handle>>, dim: u32) -> Made {
         let parts = parts.iter().map(|part| self.id(part)).collect::<wasmtime::Result<_>>()?;
-        self.apply(Op::Concat { parts, dim: dim as usize })
+        self.apply(&Op::Concat { parts, dim: dim as usize })
     }
 
     fn shape(&mut self, tensor: Resource<Handle>) -> wasmtime::Result<Vec<u32>> {
@@ -57,47 +57,47 @@ impl tensors::HostTensor for CallState {
 
     fn reshape(&mut self, tensor: Resource<Handle>, shape: Vec<u32>) -> Made {
         let op = Op::Reshape(self.id(&tensor)?, sizes(&shape));
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn permute(&mut self, tensor: Resource<Handle>, dims: Vec<u32>) -> Made {
         let op = Op::Permute(self.id(&tensor)?, sizes(&dims));
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn slice(&mut self, tensor: Resource<Handle>, dim: u32, start: u32, end: u32) -> Made {
         let input = self.id(&tensor)?;
-        self.apply(Op::Slice { input, dim: dim as usize, start: start as usize, end: end as usize })
+        self.apply(&Op::Slice { input, dim: dim as usize, start: start as usize, end: end as usize })
     }
 
     fn expand(&mut self, tensor: Resource<Handle>, shape: Vec<u32>) -> Made {
         let op = Op::Expand(self.id(&tensor)?, sizes(&shape));
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn gather(&mut self, tensor: Resource<Handle>, dim: u32, index: Resource<Handle>) -> Made {
         let (input, index) = (self.id(&tensor)?, self.id(&index)?);
-        self.apply(Op::Gather { input, dim: dim as usize, index })
+        self.apply(&Op::Gather { input, dim: dim as usize, index })
     }
 
     fn index_select(&mut self, tensor: Resource<Handle>, dim: u32, index: Resource<Handle>) -> Made {
         let (input, index) = (self.id(&tensor)?, self.id(&index)?);
-        self.apply(Op::IndexSelect { input, dim: dim as usize, index })
+        self.apply(&Op::IndexSelect { input, dim: dim as usize, index })
     }
 
     fn choose(&mut self, tensor: Resource<Handle>, condition: Resource<Handle>, otherwise: Resource<Handle>) -> Made {
         let (input, condition, otherwise) = (self.id(&tensor)?, self.id(&condition)?, self.id(&otherwise)?);
-        self.apply(Op::Choose { input, condition, otherwise })
+        self.apply(&Op::Choose { input, condition, otherwise })
     }
 
     fn masked_fill(&mut self, tensor: Resource<Handle>, mask: Resource<Handle>, value: f32) -> Made {
         let (input, mask) = (self.id(&tensor)?, self.id(&mask)?);
-        self.apply(Op::MaskedFill { input, mask, value: quiet(value) })
+        self.apply(&Op::MaskedFill { input, mask, value: quiet(value) })
     }
 
     fn clamp(&mut self, tensor: Resource<Handle>, low: f32, high: f32) -> Made {
         let input = self.id(&tensor)?;
-        self.apply(Op::Clamp { input, low: quiet(low), high: quiet(high) })
+        self.apply(&Op::Clamp { input, low: quiet(low), high: quiet(high) })
     }
 
     fn topk(
@@ -140,27 +140,27 @@ impl tensors::HostTensor for CallState {
 
     fn to_float(&mut self, tensor: Resource<Handle>) -> Made {
         let op = Op::ToFloat(self.id(&tensor)?);
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn to_int(&mut self, tensor: Resource<Handle>) -> Made {
         let op = Op::ToInt(self.id(&tensor)?);
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn detach(&mut self, tensor: Resource<Handle>) -> Made {
         let op = Op::Detach(self.id(&tensor)?);
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn sum(&mut self, tensor: Resource<Handle>) -> Made {
         let op = Op::Sum(self.id(&tensor)?);
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn mean(&mut self, tensor: Resource<Handle>) -> Made {
         let op = Op::Mean(self.id(&tensor)?);
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn neg(&mut self, tensor: Resource<Handle>) -> Made {
@@ -297,29 +297,29 @@ impl tensors::HostTensor for CallState {
 
     fn matmul(&mut self, tensor: Resource<Handle>, other: Resource<Handle>) -> Made {
         let op = Op::Matmul(self.id(&tensor)?, self.id(&other)?);
-        self.apply(op)
+        self.apply(&op)
     }
 }
 
 impl CallState {
     fn unary(&mut self, operation: Unary, tensor: &Resource<Handle>) -> Made {
         let op = Op::Unary(operation, self.id(tensor)?);
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn binary(&mut self, operation: Binary, tensor: &Resource<Handle>, other: &Resource<Handle>) -> Made {
         let op = Op::Binary(operation, self.id(tensor)?, self.id(other)?);
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn scalar(&mut self, operation: Scalar, tensor: &Resource<Handle>, value: f32) -> Made {
         let op = Op::Scalar(operation, self.id(tensor)?, quiet(value));
-        self.apply(op)
+        self.apply(&op)
     }
 
     fn along(&mut self, operation: Along, tensor: &Resource<Handle>, dim: u32) -> Made {
         let op = Op::Along(operation, self.id(tensor)?, dim as usize);
-        self.apply(op)
+        self.apply(&op)
     }
 }
 
