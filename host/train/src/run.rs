@@ -4,6 +4,8 @@ mod error;
 mod folder;
 mod preflight;
 mod summary;
+#[cfg(test)]
+mod tests;
 mod training;
 mod whole;
 
