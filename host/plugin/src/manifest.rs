@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tunesmith_core::stage::Stage;
 
-use crate::grants::Grant;
+use crate::grants::{self, Grant, Grants, Need};
 use crate::limits::Limits;
 use crate::outline::{self, ComponentError, Outline, WIT_VERSION};
+use crate::text;
 
 /// The name of the custom section.
 pub const SECTION: &str = "tunesmith:manifest";
@@ -203,17 +204,27 @@ impl Manifest {
             .flat_map(|map| map.keys().map(String::as_str))
     }
 
-    /// Fails when the stages are not those that the component exports.
+    /// Fails when the stages are not those that the component exports, or a capability that the code uses is not asked for: what users
+    /// read must be true.
     pub(crate) fn matches(&self, outline: &Outline) -> Result<(), ManifestError> {
         let exported = outline.stages();
         let mut said = self.stages.clone();
         said.sort_unstable();
         said.dedup();
         let words = |stages: &[Stage]| stages.iter().map(|stage| stage.name()).collect::<Vec<_>>().join(", ");
-        if said == exported {
-            Ok(())
-        } else {
-            Err(ManifestError::Stages { said: words(&said), exported: words(&exported) })
+        if said != exported {
+            return Err(ManifestError::Stages { said: words(&said), exported: words(&exported) });
+        }
+        let asked: Grants = self.capabilities.iter().copied().collect();
+        match grants::lacks(outline, &asked).into_iter().next() {
+            None => Ok(()),
+            Some(lack) => {
+                let grant = match lack.need {
+                    Need::One(grant) => grant,
+                    Need::AnyModel | Need::Nothing => Grant::ModelScore,
+                };
+                Err(ManifestError::NotAsked { function: text::name(&lack.function), grant: grant.name().into() })
+            }
         }
     }
 

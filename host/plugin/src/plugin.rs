@@ -8,7 +8,7 @@ use tunesmith_core::digest;
 use tunesmith_core::stage::{Answer, Credit, Curate, Edit, Judge, Measure, Objective, Retain, Reward, Stage, Weigh};
 
 use crate::error::LoadError;
-use crate::grants::{self, Grant, Grants, Need};
+use crate::grants::{self, Grants};
 use crate::limits::Limits;
 use crate::manifest::{Manifest, ManifestError};
 use crate::outline::{self, Item, Outline};
@@ -62,7 +62,6 @@ impl Plugin {
         let broken = |source: ManifestError| LoadError::Manifest { plugin: plugin(), source };
         let manifest = Manifest::read(bytes, &limits).map_err(broken)?;
         manifest.matches(&outline).map_err(broken)?;
-        expect_asked(&manifest, &outline).map_err(broken)?;
         expect_granted(name, &outline, &grants)?;
         let settings = settings::resolve(&manifest, &settings)
             .map_err(|source| LoadError::Settings { plugin: plugin(), source })?;
@@ -201,21 +200,6 @@ fn expect_contract(name: &str, outline: &Outline) -> Result<(), LoadError> {
         return Err(LoadError::NoStage { plugin, exports });
     }
     Ok(())
-}
-
-/// Fails when the manifest does not ask for a capability that the code uses: what users read must be true.
-fn expect_asked(manifest: &Manifest, outline: &Outline) -> Result<(), ManifestError> {
-    let asked: Grants = manifest.capabilities.iter().copied().collect();
-    match grants::lacks(outline, &asked).into_iter().next() {
-        None => Ok(()),
-        Some(lack) => {
-            let grant = match lack.need {
-                Need::One(grant) => grant,
-                Need::AnyModel | Need::Nothing => Grant::ModelScore,
-            };
-            Err(ManifestError::NotAsked { function: text::name(&lack.function), grant: grant.name().into() })
-        }
-    }
 }
 
 fn expect_granted(name: &str, outline: &Outline, granted: &Grants) -> Result<(), LoadError> {

@@ -158,7 +158,13 @@ fn attack_15_what_is_outside_the_contract_does_not_exist() {
 fn attack_15_a_capability_that_the_manifest_hides_is_told() {
     let toml = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../components/hostile/plugin.toml"));
     let toml = toml.expect("in the repository").replace(r#", "judge"]"#, "]");
-    let bytes = manifest::embed(&bytes_of("hostile"), &toml).expect("a component");
+    let error = manifest::embed(&bytes_of("hostile"), &toml).expect_err("not what the code does").to_string();
+    assert!(error.contains("the manifest does not ask for `judge`"), "{error}");
+    // The same in a file that was tampered with afterwards: spaces in place of the word, so that no length changes.
+    let mut bytes = bytes_of("hostile");
+    let word = br#","judge"]"#;
+    let at = bytes.windows(word.len()).position(|window| window == word).expect("in the manifest");
+    bytes[at..at + word.len()].copy_from_slice(b"        ]");
     let all = LoadOptions { grants: grants(), ..LoadOptions::default() };
     check(&bytes, all, "the manifest does not ask for `judge`");
 }

@@ -126,6 +126,11 @@ impl Fault {
             // The root, since contexts only repeat where it happened.
             (None, None) => Cause::Trap(text::escape(&error.root_cause().to_string(), 1_000)),
         };
+        // What a plugin did wrong is told with what it passed, which may be anything.
+        let cause = match cause {
+            Cause::Misuse(what) => Cause::Misuse(text::escape(&what, 2_000)),
+            cause => cause,
+        };
         Self { cause, frames, last_line: None }
     }
 }
