@@ -114,13 +114,20 @@ impl credit::Guest for Bare {
     fn credit(rollouts: &Rollouts, rewards: Vec<Option<f32>>) -> Result<Advantages, Error> {
         let groups = rollouts.groups();
         let mean = |group: u32| {
-            let scores: Vec<f32> = groups.iter().zip(&rewards).filter(|(other, _)| **other == group).filter_map(|(_, score)| *score).collect();
+            let scores: Vec<f32> = groups
+                .iter()
+                .zip(&rewards)
+                .filter(|(other, _)| **other == group)
+                .filter_map(|(_, score)| *score)
+                .collect();
             scores.iter().sum::<f32>() / scores.len().max(1) as f32
         };
-        let advantages: Vec<f32> = groups.iter().zip(&rewards).map(|(&group, score)| score.map_or(0.0, |score| score - mean(group))).collect();
+        let advantages: Vec<f32> =
+            groups.iter().zip(&rewards).map(|(&group, score)| score.map_or(0.0, |score| score - mean(group))).collect();
         if rollouts.columns().iter().any(|name| name == "per-token") {
             let lengths = rollouts.lengths();
-            let flat = advantages.iter().zip(lengths).flat_map(|(&value, length)| vec![value; length as usize]).collect();
+            let flat =
+                advantages.iter().zip(lengths).flat_map(|(&value, length)| vec![value; length as usize]).collect();
             return Ok(Advantages::PerToken(flat));
         }
         Ok(Advantages::PerRollout(advantages))
@@ -158,7 +165,11 @@ impl measure::Guest for Bare {
     /// Accuracy by equality, the mean log-probability if the host has it, and whether random numbers are there.
     fn measure(evaluation: &Evaluation) -> Result<Vec<(String, f64)>, Error> {
         let rows = evaluation.len() as f64;
-        let right = evaluation.answers().into_iter().zip(evaluation.references()).filter(|(answer, reference)| reference.as_ref() == Some(answer));
+        let right = evaluation
+            .answers()
+            .into_iter()
+            .zip(evaluation.references())
+            .filter(|(answer, reference)| reference.as_ref() == Some(answer));
         let mut metrics = vec![("accuracy".to_owned(), right.count() as f64 / rows)];
         if let Some(logprobs) = evaluation.statistic("answer-logprob") {
             metrics.push(("logprob".to_owned(), logprobs.iter().sum::<f64>() / rows));
@@ -182,7 +193,8 @@ impl answer::Guest for Bare {
         if width != policy.hidden_size() as usize {
             return Err(Error::Other(format!("embeddings of width {width}")));
         }
-        let choose = |((text, sum), next): ((String, f64), f32)| if f64::from(next) < sum { text } else { "yes".to_owned() };
+        let choose =
+            |((text, sum), next): ((String, f64), f32)| if f64::from(next) < sum { text } else { "yes".to_owned() };
         Ok(texts.into_iter().zip(sums).zip(next).map(choose).collect())
     }
 }

@@ -118,7 +118,14 @@ impl judge::Guest for Hostile {
             "uninitialised" => {
                 // Heap addresses and contents must not differ between two calls.
                 let page = vec![0_u8; 100_000];
-                vec![Verdict::Undecided(format!("{:p} {}", page.as_ptr(), page.iter().map(|&byte| u64::from(byte)).sum::<u64>())); cases.len() as usize]
+                vec![
+                    Verdict::Undecided(format!(
+                        "{:p} {}",
+                        page.as_ptr(),
+                        page.iter().map(|&byte| u64::from(byte)).sum::<u64>()
+                    ));
+                    cases.len() as usize
+                ]
             }
             "nan-bits" => {
                 let bits = (black_box(0.0_f32) / black_box(0.0_f32)).to_bits();
