@@ -140,7 +140,10 @@ fn paths_named_in_documents_exist() {
 fn the_programs_in_the_readme_are_the_examples() {
     let readme = read(&root().join("README.md"));
     for example in ["examples/01-shortest-plugin/src/lib.rs", "examples/02-embedding/embed.rs"] {
-        assert!(readme.contains(&format!("```rust\n{}```", read(&root().join(example)))), "README.md does not show {example}");
+        assert!(
+            readme.contains(&format!("```rust\n{}```", read(&root().join(example)))),
+            "README.md does not show {example}"
+        );
     }
 }
 

@@ -1,3 +1,5 @@
+//! Tests of `generate.rs`.
+
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;

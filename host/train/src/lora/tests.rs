@@ -1,3 +1,5 @@
+//! Tests of `lora.rs`.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! Tests of `template.rs`.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `tokenizer.rs`.
+
 use serde_json::json;
 
 use super::*;

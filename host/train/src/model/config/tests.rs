@@ -1,3 +1,5 @@
+//! Tests of `config.rs`.
+
 use serde_json::json;
 
 use super::*;

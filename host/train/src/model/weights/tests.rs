@@ -1,3 +1,5 @@
+//! Tests of `weights.rs`.
+
 use serde_json::json;
 use tempfile::TempDir;
 
