@@ -28,6 +28,9 @@ pub struct Scale {
 /// The scale of the experiments in the plugins' READMEs.
 pub const FULL: Scale = Scale { base: 20_000, train: 600, eval: 200 };
 
+/// Draws a row.
+type Draw = fn(&mut Tasks) -> Row;
+
 /// One arm: a recipe, and what is put over it.
 #[derive(Debug, Clone)]
 pub struct Arm {
@@ -79,7 +82,6 @@ pub fn objectives(recipe: &'static str) -> Vec<Arm> {
 pub fn prepare(runs: &Path, scale: Scale) -> anyhow::Result<()> {
     model::write(&runs.join("fresh"), SEED)?;
     let Scale { base, train, eval } = scale;
-    type Draw = fn(&mut Tasks) -> Row;
     let files: [(&str, usize, Draw); 9] = [
         ("mixed", base, Tasks::mixed),
         ("sums", base, |tasks| tasks.addition(false)),
