@@ -469,7 +469,7 @@ mod output {
     fn a_file_in_the_way_is_left_alone() {
         let lab = Lab::new();
         lab.write("run", "a file");
-        check(&lab, "cannot be used");
+        check(&lab, "is a file");
         let lab = Lab::new();
         lab.write("runs", "a file");
         lab.replace("recipe.toml", "output = \"run\"", "output = \"runs/one\"");

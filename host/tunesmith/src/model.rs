@@ -152,10 +152,15 @@ pub fn compare_model(folder: &Path, expected: &Path, device: &str) -> Result<Vec
 /// Checks the plan's model without reading its weights, and notes its digest.
 pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
     let fault = |what: &str| written.fault("model.path", what);
-    if !plan.model.path.is_dir() {
-        let fault = fault(&format!("there is no folder `{}`", plan.model.path.display()));
+    let folder = plan.model.path.display();
+    let missing = match (plan.model.path.is_dir(), plan.model.path.join("config.json").exists()) {
+        (false, _) => Some(format!("there is no folder `{folder}`")),
+        (true, false) => Some(format!("`{folder}` has no `config.json`")),
+        (true, true) => None,
+    };
+    if let Some(what) = missing {
         let hint = "give a folder with `config.json`, `tokenizer.json` and safetensors; `tunesmith model import` makes one from GGUF";
-        return Err(Error::Model(fault.hint(hint)));
+        return Err(Error::Model(fault(&what).hint(hint)));
     }
     tunesmith_train::device::open(&plan.model.device)
         .map_err(|error| Error::Recipe(written.fault("model.device", "the device cannot be used").because(error)))?;

@@ -155,11 +155,11 @@ fn expect_free(written: &Written, output: &Path, is_given: bool) -> Result<(), E
                 "nothing is ever overwritten: give another `output`",
             )),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut parents = output.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
-            match parents.find(|parent| parent.exists()) {
-                Some(parent) if !parent.is_dir() => Err(taken(
-                    format!("`{}` cannot be made: `{}` is a file", output.display(), parent.display()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            let mut places = output.ancestors().filter(|place| !place.as_os_str().is_empty());
+            match places.find(|place| place.exists()) {
+                Some(place) if !place.is_dir() => Err(taken(
+                    format!("`{}` cannot be made: `{}` is a file", output.display(), place.display()),
                     "give another `output`",
                 )),
                 _ => Ok(()),
