@@ -60,6 +60,7 @@ pub struct RunInputs {
 /// # Errors
 ///
 /// Fails when the adapter does not fit, a prompt is too long, or a stage fails.
+#[expect(clippy::needless_pass_by_value, reason = "as `run`, so that the two are called alike")]
 pub fn evaluate(
     plan: &Plan,
     inputs: RunInputs,

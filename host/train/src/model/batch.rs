@@ -65,7 +65,7 @@ impl TokenBatch {
     /// # Errors
     ///
     /// Fails when the lengths disagree, or a row has no real token or several runs of them.
-    pub fn masked(width: usize, tokens: Vec<u32>, is_real: &[bool]) -> Result<Self, ModelError> {
+    pub fn masked(width: usize, tokens: &[u32], is_real: &[bool]) -> Result<Self, ModelError> {
         let mut batch = Self::blank(is_real.len() / width.max(1), width)?;
         if tokens.len() != is_real.len() || batch.tokens.len() != tokens.len() {
             return Err(ModelError::request(format!(
@@ -201,14 +201,14 @@ mod tests {
     #[test]
     fn a_mask_says_where_the_real_tokens_are() {
         let real = [false, true, true, true, true, false];
-        let batch = TokenBatch::masked(3, vec![9, 5, 6, 7, 8, 9], &real).expect("two rows");
+        let batch = TokenBatch::masked(3, &[9, 5, 6, 7, 8, 9], &real).expect("two rows");
         assert_eq!(batch.tokens(), [0, 5, 6, 7, 8, 0]);
         assert_eq!(batch.position_ids(), [0, 0, 1, 0, 1, 0]);
         for bad in [[true, false, true, true, true, true], [false, false, false, true, true, true]] {
-            assert!(TokenBatch::masked(3, vec![1; 6], &bad).is_err());
+            assert!(TokenBatch::masked(3, &[1; 6], &bad).is_err());
         }
-        assert!(TokenBatch::masked(3, vec![1; 5], &real).is_err());
-        assert!(TokenBatch::masked(0, vec![], &[]).is_err());
+        assert!(TokenBatch::masked(3, &[1; 5], &real).is_err());
+        assert!(TokenBatch::masked(0, &[], &[]).is_err());
     }
 
     #[test]

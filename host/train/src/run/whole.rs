@@ -32,6 +32,7 @@ use crate::step::step;
 /// # Errors
 ///
 /// Fails at the first error; what was written until then stays, checkpoints are whole.
+#[expect(clippy::needless_pass_by_value, reason = "the caller gives the model up: what is trained shares its memory")]
 pub fn run(plan: &Plan, inputs: RunInputs, observer: &mut dyn Observer) -> Result<RunSummary, RunError> {
     let start = Instant::now();
     preflight::check(plan, &inputs)?;

@@ -64,7 +64,10 @@ impl Caller {
     fn note(&self, stage: Stage, plugin: &str, (input, output): (String, Option<String>), mut report: Report) {
         let mut log = self.log();
         let own = report.elapsed.saturating_sub(report.in_services);
-        *log.seconds.entry(stage).or_default() += own.as_secs_f64();
+        // Built-ins take no time inside plugins.
+        if !own.is_zero() {
+            *log.seconds.entry(stage).or_default() += own.as_secs_f64();
+        }
         log.lines.extend(mem::take(&mut report.lines).into_iter().map(|line| (plugin.to_owned(), line)));
         if let Some(state) = &report.state {
             log.states.insert(format!("{stage}/{plugin}"), state.clone());

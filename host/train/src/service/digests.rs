@@ -47,7 +47,9 @@ impl Parts {
 pub(crate) fn of_examples(examples: &Examples) -> String {
     let mut parts = Parts::default();
     parts.number(u64::from(examples.round));
-    examples.rows.iter().for_each(|row| parts.example(row));
+    for row in &examples.rows {
+        parts.example(row);
+    }
     parts.digest()
 }
 
@@ -67,7 +69,9 @@ pub(crate) fn of_curated(curated: &Curated) -> String {
         };
         parts.text(word);
         parts.number(row.map_or(u64::MAX, |row| row as u64));
-        texts.into_iter().for_each(|text| parts.text(text));
+        for text in texts {
+            parts.text(text);
+        }
     }
     for (row, name, value) in &curated.notes {
         parts.number(*row as u64);
@@ -159,7 +163,9 @@ pub(crate) fn of_evaluation(evaluation: &Evaluation) -> String {
     }
     for (name, values) in &evaluation.statistics {
         parts.text(name);
-        values.iter().for_each(|value| parts.number(value.to_bits()));
+        for value in values {
+            parts.number(value.to_bits());
+        }
     }
     parts.digest()
 }

@@ -99,7 +99,7 @@ impl LanguageModel for HostModel {
         let want = wanted(request)?;
         let mask = engine.float::<2>(request.mask).map_err(misused)?;
         let [rows, width] = mask.dims();
-        let layout = |ids: Vec<u32>| masked_layout(width, ids, &tensor_values(mask.clone()));
+        let layout = |ids: &[u32]| masked_layout(width, ids, &tensor_values(mask.clone()));
         let output = match request.input {
             ForwardInput::Tokens(id) => {
                 let tokens = engine.int::<2>(id).map_err(misused)?;
@@ -107,11 +107,11 @@ impl LanguageModel for HostModel {
                     let what = format!("tokens have shape {:?}, the mask has {:?}", tokens.dims(), [rows, width]);
                     return Err(ServiceError::Failed(what));
                 }
-                decoder.forward(&layout(ids(tokens)?)?, &want)
+                decoder.forward(&layout(&ids(tokens)?)?, &want)
             }
             ForwardInput::Embeddings(id) => {
                 let embeddings = engine.float::<3>(id).map_err(misused)?;
-                decoder.forward_embeddings(embeddings, &layout(vec![0; rows * width])?, &want)
+                decoder.forward_embeddings(embeddings, &layout(&vec![0; rows * width])?, &want)
             }
         };
         let output = output.map_err(failed)?;
@@ -206,11 +206,14 @@ fn wanted(request: &ForwardRequest) -> Result<Forward, ServiceError> {
 }
 
 /// The rectangle of a guest: every row has its real tokens in one run.
-fn masked_layout(width: usize, ids: Vec<u32>, mask: &[f32]) -> Result<TokenBatch, ServiceError> {
-    if mask.iter().any(|value| *value != 0.0 && *value != 1.0) {
-        return Err(ServiceError::Failed("a mask has only 0.0 and 1.0".into()));
-    }
-    let is_real: Vec<bool> = mask.iter().map(|value| *value == 1.0).collect();
+fn masked_layout(width: usize, ids: &[u32], mask: &[f32]) -> Result<TokenBatch, ServiceError> {
+    let is_real = |value: &f32| match value.to_bits() {
+        // 0.0 and -0.0.
+        0 | 0x8000_0000 => Ok(false),
+        0x3f80_0000 => Ok(true),
+        _ => Err(ServiceError::Failed(format!("a mask has only 0.0 and 1.0, not {value}"))),
+    };
+    let is_real = mask.iter().map(is_real).collect::<Result<Vec<bool>, _>>()?;
     TokenBatch::masked(width, ids, &is_real).map_err(failed)
 }
 

@@ -114,9 +114,11 @@ struct Picky(bool);
 
 impl Curate for Picky {
     fn curate(&self, pool: Arc<Examples>, _: &mut Call) -> Result<Curated, CallError> {
-        let choice = |row| match self.0 {
-            true => Choice::Prefer { row, chosen: "a".into(), rejected: "b".into(), provenance: "self".into() },
-            false => Choice::Drop { row, why: "wrong answer".into() },
+        let choice = |row| {
+            if self.0 {
+                return Choice::Prefer { row, chosen: "a".into(), rejected: "b".into(), provenance: "self".into() };
+            }
+            Choice::Drop { row, why: "wrong answer".into() }
         };
         Ok(Curated { choices: (0..pool.rows.len()).map(choice).collect(), notes: Vec::new() })
     }

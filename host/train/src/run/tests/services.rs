@@ -42,7 +42,7 @@ fn samples_come_prompt_by_prompt_and_the_recipes_limit_holds() {
 fn generated_tokens_score_as_they_were_sampled() {
     let model = policy();
     let answer = &model.generate(&[chat("a")], &Sampling::greedy(5)).expect("it generates")[0];
-    let score = &model.score(&[chat("a")], &[answer.text.clone()]).expect("it scores")[0];
+    let score = &model.score(&[chat("a")], std::slice::from_ref(&answer.text)).expect("it scores")[0];
     for (sampled, scored) in answer.token_logprobs.iter().zip(&score.token_logprobs) {
         assert!((sampled - scored).abs() < 1e-4, "{sampled} is not {scored}");
     }
