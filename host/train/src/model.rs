@@ -6,6 +6,7 @@ pub mod cache;
 pub mod config;
 pub mod decoder;
 pub mod export;
+pub mod init;
 pub mod language_model;
 pub mod logprobs;
 pub(crate) mod mixing;
