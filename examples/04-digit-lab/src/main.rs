@@ -1,4 +1,4 @@
-//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives]`.
+//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
+use tunesmith_train::device;
+use tunesmith_train::model::{LanguageModel, WeightType};
 
 /// Samples per row behind the accuracy at temperature 1.
 const SAMPLES: u32 = 4;
@@ -27,7 +29,8 @@ fn main() -> anyhow::Result<()> {
             lab.objectives("noisy", "held-out")?;
             lab.objectives("recoded", "recoded-held-out")
         }
-        _ => bail!("usage: digit-lab [selective|objectives]"),
+        ["fixture"] => lab.fixture(),
+        _ => bail!("usage: digit-lab [selective|objectives|fixture]"),
     }
 }
 
@@ -78,7 +81,7 @@ impl Lab {
         let base = Probe::open(&self.base("base-mixed")?)?;
         let head =
             ["arm", "task", "retained", "kl task", "kl retained", "base nll of targets", "self", "paraphrase", "gold"];
-        let mut rows = vec![head.map(String::from).to_vec()];
+        let (mut rows, mut outcomes) = (vec![head.map(String::from).to_vec()], Vec::new());
         for arm in lab::selective() {
             let outcome = self.train(&arm, &self.arms.join(&arm.name))?;
             if rows.len() == 1 {
@@ -95,8 +98,40 @@ impl Lab {
             row.push(number(Some(base.likelihood(&targets)?.nll)));
             row.extend(["self", "paraphrase", "gold"].map(|provenance| outcome.rows(provenance).to_string()));
             rows.push(row);
+            outcomes.push(outcome);
         }
-        say(&format!("\nselective: gold answers in a foreign style\n{}", table(&rows)))
+        say(&format!("\nselective: gold answers in a foreign style\n{}", table(&rows)))?;
+        self.claims(&outcomes)
+    }
+
+    /// Whether S3FT's and SSR's signature shows: less divergence and less forgetting than plain fine-tuning.
+    fn claims(&self, outcomes: &[Outcome]) -> anyhow::Result<()> {
+        let [plain, methods @ ..] = outcomes else { return Ok(()) };
+        for method in methods {
+            for (set, metric, is_better) in [
+                ("task", "kl", f64::lt as fn(&f64, &f64) -> bool),
+                ("retained", "kl", f64::lt),
+                ("retained", "accuracy", f64::gt),
+            ] {
+                let (Some(found), Some(other)) = (method.after(set, metric), plain.after(set, metric)) else {
+                    continue;
+                };
+                let verdict = if is_better(&found, &other) { "holds" } else { "does not hold" };
+                let name = &method.name;
+                say(&format!(
+                    "{name}: {set} {metric} better than plain fine-tuning ({found:.3}, {other:.3}): {verdict}"
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the mixed base for the golden tests, at two bytes per weight.
+    fn fixture(&self) -> anyhow::Result<()> {
+        let source = self.base("base-mixed")?;
+        let model = LanguageModel::load(&source, &device::open("cpu")?)?;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/base-mixed");
+        Ok(model.decoder.save(&folder, &source, WeightType::Bf16)?)
     }
 
     /// The objectives on one training set, measured on held-out rows of one kind.
