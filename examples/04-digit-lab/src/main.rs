@@ -51,7 +51,7 @@ impl Lab {
             say("making data and a random model")?;
             lab::prepare(&runs, lab::FULL)?;
         }
-        let free = (1..).map(|number: u32| runs.join(format!("arms-{number}"))).find(|folder| !folder.exists());
+        let free = (1..1000).map(|number: u32| runs.join(format!("arms-{number}"))).find(|folder| !folder.exists());
         Ok(Self { recipes, runs, arms: free.context("no free name below `runs`")? })
     }
 
@@ -101,29 +101,7 @@ impl Lab {
             outcomes.push(outcome);
         }
         say(&format!("\nselective: gold answers in a foreign style\n{}", table(&rows)))?;
-        self.claims(&outcomes)
-    }
-
-    /// Whether S3FT's and SSR's signature shows: less divergence and less forgetting than plain fine-tuning.
-    fn claims(&self, outcomes: &[Outcome]) -> anyhow::Result<()> {
-        let [plain, methods @ ..] = outcomes else { return Ok(()) };
-        for method in methods {
-            for (set, metric, is_better) in [
-                ("task", "kl", f64::lt as fn(&f64, &f64) -> bool),
-                ("retained", "kl", f64::lt),
-                ("retained", "accuracy", f64::gt),
-            ] {
-                let (Some(found), Some(other)) = (method.after(set, metric), plain.after(set, metric)) else {
-                    continue;
-                };
-                let verdict = if is_better(&found, &other) { "holds" } else { "does not hold" };
-                let name = &method.name;
-                say(&format!(
-                    "{name}: {set} {metric} better than plain fine-tuning ({found:.3}, {other:.3}): {verdict}"
-                ))?;
-            }
-        }
-        Ok(())
+        claims(&outcomes)
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
@@ -155,6 +133,26 @@ impl Lab {
         }
         say(&format!("\n{recipe}: the base's mean p of the training tokens is {mean_p:.4}\n{}", table(&rows)))
     }
+}
+
+/// Whether S3FT's and SSR's signature shows: less divergence and less forgetting than plain fine-tuning.
+fn claims(outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let [plain, methods @ ..] = outcomes else { return Ok(()) };
+    for method in methods {
+        for (set, metric, is_better) in [
+            ("task", "kl", f64::lt as fn(&f64, &f64) -> bool),
+            ("retained", "kl", f64::lt),
+            ("retained", "accuracy", f64::gt),
+        ] {
+            let (Some(found), Some(other)) = (method.after(set, metric), plain.after(set, metric)) else {
+                continue;
+            };
+            let verdict = if is_better(&found, &other) { "holds" } else { "does not hold" };
+            let name = &method.name;
+            say(&format!("{name}: {set} {metric} better than plain fine-tuning ({found:.3}, {other:.3}): {verdict}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Prints a line at once.

@@ -141,8 +141,8 @@ fn reversed(mut number: u64, digits: usize) -> String {
 ///
 /// Fails when the file cannot be written.
 pub fn write(path: &Path, rows: impl Iterator<Item = Row>) -> anyhow::Result<()> {
-    let lines: String =
-        rows.map(|row| format!("{}\n", json!({ "prompt": row.prompt, "completion": row.completion }))).collect();
+    let line = |row: Row| json!({ "prompt": row.prompt, "completion": row.completion }).to_string() + "\n";
+    let lines: String = rows.map(line).collect();
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }

@@ -1,5 +1,7 @@
 //! The plugin against a pretend host: losses by hand, exact gradients, masks and weights.
 
+use std::f64::consts::{LN_2, LN_10};
+
 use tunesmith_sdk::log::Level;
 use tunesmith_sdk_test::{PretendHost, TokenRow, check_manifest};
 
@@ -7,7 +9,7 @@ use super::*;
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/plugin.toml");
 /// Log-probabilities of the probabilities 0.9, 0.5 and 0.1.
-const LOGPS: [f32; 3] = [-0.105_360_516, -0.693_147_2, -2.302_585];
+const LOGPS: [f32; 3] = [-0.105_360_516, -std::f32::consts::LN_2, -std::f32::consts::LN_10];
 
 fn host(function: &str) -> PretendHost {
     PretendHost::of(MANIFEST).setting("function", function)
@@ -27,21 +29,21 @@ fn the_manifest_says_what_the_code_does() {
 
 #[test]
 fn losses_are_means_over_kept_tokens() {
-    check(&host("nll"), (0.105_360_516 + 0.693_147_2 + 2.302_585) / 3.0);
+    check(&host("nll"), (0.105_360_516 + LN_2 + LN_10) / 3.0);
     check(&host("p"), (0.1 + 0.5 + 0.9) / 3.0);
     check(&host("family").setting("alpha", 10.0), (1.0 - 0.348_678_44 + (1.0 - 0.000_976_56) + 1.0) / 30.0);
     // 0.1 is below the threshold of 0.2: the mean is over two tokens, or over one.
-    check(&host("top-p"), (0.1 + 0.5) / 2.0);
-    check(&host("top-logp"), (0.105_360_516 + 0.693_147_2) / 2.0);
+    check(&host("top-p"), f64::midpoint(0.1, 0.5));
+    check(&host("top-logp"), f64::midpoint(0.105_360_516, LN_2));
     check(&host("bottom-p"), 0.9);
-    check(&host("bottom-logp"), 2.302_585);
-    check(&host("log-1-p"), (-2.302_585 - 0.693_147_2 - 0.105_360_516) / 3.0);
+    check(&host("bottom-logp"), LN_10);
+    check(&host("log-1-p"), (-LN_10 - LN_2 - 0.105_360_516) / 3.0);
 }
 
 #[test]
 fn a_token_mean_counts_dropped_tokens_as_zero() {
     check(&host("top-p").setting("reduction", "token-mean"), (0.1 + 0.5) / 3.0);
-    check(&host("nll").setting("reduction", "token-mean"), (0.105_360_516 + 0.693_147_2 + 2.302_585) / 3.0);
+    check(&host("nll").setting("reduction", "token-mean"), (0.105_360_516 + LN_2 + LN_10) / 3.0);
 }
 
 #[test]
