@@ -187,7 +187,8 @@ fn loss(
 
 fn runs(model: &LanguageModel, runs: &BTreeMap<String, Run>, found: &mut Vec<Comparison>) -> Result<(), ModelError> {
     for (message, run) in runs {
-        let name = |what: &str| format!("{what} of {message:?}");
+        let short: String = message.chars().take(32).collect();
+        let name = |what: &str| format!("{what} of {short:?}");
         let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
         let text = model.chat_template()?.render(&[json!({"role": "user", "content": message})], &options)?;
         let prompt = model.tokenizer.encode(&text, false)?;
