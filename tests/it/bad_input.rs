@@ -156,7 +156,9 @@ fn a_recipe_in_order_opens_and_writes_nothing() {
 }
 
 mod recipe {
-    use super::*;
+    use std::fs;
+
+    use super::Lab;
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
@@ -224,7 +226,7 @@ mod recipe {
 }
 
 mod data {
-    use super::*;
+    use super::{Error, Lab};
 
     #[track_caller]
     fn check(rows: &[u8], expected: &[&str]) {
@@ -275,7 +277,9 @@ mod data {
 }
 
 mod model {
-    use super::*;
+    use std::fs;
+
+    use super::{Error, Lab, json, tokenizer};
 
     #[track_caller]
     fn check(lab: &Lab, expected: &[&str]) {
@@ -335,7 +339,7 @@ mod model {
 }
 
 mod plugin {
-    use super::*;
+    use super::{Lab, built_plugin};
 
     #[test]
     fn a_missing_file_is_named_with_how_to_build_it() {
@@ -443,7 +447,7 @@ mod plugin {
 }
 
 mod output {
-    use super::*;
+    use super::{Error, Lab};
 
     #[track_caller]
     fn check(lab: &Lab, expected: &str) {

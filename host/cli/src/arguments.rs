@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 ///
 /// Exit codes: 0 all went well; 1 the work failed; 2 bad usage or bad input, nothing was run and nothing was written.
 ///
-/// Environment: TUNESMITH_CACHE is the folder for compiled plugins (default: $XDG_CACHE_HOME/tunesmith or ~/.cache/tunesmith).
+/// Environment: `TUNESMITH_CACHE` is the folder for compiled plugins (default: `$XDG_CACHE_HOME/tunesmith` or `~/.cache/tunesmith`).
 #[derive(Debug, Parser)]
 #[command(name = "tunesmith", version, max_term_width = 120, propagate_version = true)]
 pub(crate) struct Arguments {

@@ -84,7 +84,7 @@ pub fn check_plugin(file: &Path, cache: Option<&Path>) -> Result<PluginReport, E
 /// Fails when `plugin_toml` is wrong, the bytes are no component, or the two do not agree on stages.
 pub fn embed_manifest(component: &[u8], plugin_toml: &str) -> Result<Vec<u8>, Error> {
     manifest::embed(component, plugin_toml).map_err(|error| {
-        Error::Plugin(Fault::of_file(Path::new("plugin.toml"), "the manifest cannot be written").because(error))
+        Error::plugin(Fault::of_file(Path::new("plugin.toml"), "the manifest cannot be written").because(error))
     })
 }
 
@@ -95,21 +95,21 @@ pub fn embed_manifest(component: &[u8], plugin_toml: &str) -> Result<Vec<u8>, Er
 /// Fails when a key is unknown, missing or wrong.
 pub fn read_manifest(plugin_toml: &str) -> Result<Manifest, Error> {
     Manifest::parse(plugin_toml).map_err(|error| {
-        Error::Plugin(Fault::of_file(Path::new("plugin.toml"), "the manifest cannot be used").because(error))
+        Error::plugin(Fault::of_file(Path::new("plugin.toml"), "the manifest cannot be used").because(error))
     })
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Error> {
     fs::read(file).map_err(|error| {
         let fault = Fault::of_file(file, "cannot read the plugin").because(error);
-        Error::Plugin(fault.hint("give a component, a `.wasm` file; `tunesmith plugin build FOLDER` makes one"))
+        Error::plugin(fault.hint("give a component, a `.wasm` file; `tunesmith plugin build FOLDER` makes one"))
     })
 }
 
 fn inspect(file: &Path, bytes: &[u8]) -> Result<PluginReport, Error> {
     let limits = Limits::default();
     let outline = tunesmith_plugin::inspect(bytes, &limits)
-        .map_err(|error| Error::Plugin(Fault::of_file(file, "this is no plugin").because(error)))?;
+        .map_err(|error| Error::plugin(Fault::of_file(file, "this is no plugin").because(error)))?;
     let mut faults = Vec::new();
     let manifest = match Manifest::read(bytes, &limits) {
         Ok(manifest) => Some(manifest),

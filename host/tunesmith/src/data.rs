@@ -20,7 +20,7 @@ pub(crate) fn read(written: &Written, plan: &mut Plan) -> Result<(Rows, Vec<(Str
     let field = |set: &str| if is_single { "data.eval".to_owned() } else { format!("data.eval.{set}") };
     let read = |file: &mut FilePlan, field: &str| {
         let set = reader::read(file, &columns)
-            .map_err(|error| Error::Data(written.fault(field, "the data cannot be used").because(error)))?;
+            .map_err(|error| Error::data(written.fault(field, "the data cannot be used").because(error)))?;
         file.digest = set.digest;
         Ok::<Rows, Error>(set.examples)
     };
@@ -49,5 +49,5 @@ fn expect_completions(written: &Written, data: &DataPlan, pool: &[Arc<Example>])
         ..Fault::of_file(path, "the row has no completion to train on")
     };
     let hint = "give the row a completion, or name a plugin in `[curate]` that makes one";
-    Err(Error::Data(written.fault("data.train", "the data cannot be used").because(cause.hint(hint))))
+    Err(Error::data(written.fault("data.train", "the data cannot be used").because(cause.hint(hint))))
 }

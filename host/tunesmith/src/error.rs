@@ -15,19 +15,19 @@ use tunesmith_core::recipe::RecipeError;
 pub enum Error {
     /// The recipe cannot be read or asks for something impossible.
     #[error(transparent)]
-    Recipe(Fault),
+    Recipe(Box<Fault>),
     /// A data file is missing, is not JSON lines, is empty, or lacks a column.
     #[error(transparent)]
-    Data(Fault),
+    Data(Box<Fault>),
     /// A model folder, an adapter or a GGUF file is incomplete, broken or of an unknown kind.
     #[error(transparent)]
-    Model(Fault),
+    Model(Box<Fault>),
     /// A plugin is no component, wants more than it is granted, or does not fit its stage or settings.
     #[error(transparent)]
-    Plugin(Fault),
+    Plugin(Box<Fault>),
     /// The output folder is taken, or cannot be made.
     #[error(transparent)]
-    Output(Fault),
+    Output(Box<Fault>),
     /// Everything was in order, but the work failed: a plugin trapped, the loss was not finite, the disk was full.
     #[error("{what}")]
     Run {
@@ -50,6 +50,26 @@ impl Error {
             | Self::Output(fault) => Some(fault),
             Self::Run { .. } => None,
         }
+    }
+
+    pub(crate) fn recipe(fault: Fault) -> Self {
+        Self::Recipe(Box::new(fault))
+    }
+
+    pub(crate) fn data(fault: Fault) -> Self {
+        Self::Data(Box::new(fault))
+    }
+
+    pub(crate) fn model(fault: Fault) -> Self {
+        Self::Model(Box::new(fault))
+    }
+
+    pub(crate) fn plugin(fault: Fault) -> Self {
+        Self::Plugin(Box::new(fault))
+    }
+
+    pub(crate) fn output(fault: Fault) -> Self {
+        Self::Output(Box::new(fault))
     }
 
     pub(crate) fn run(what: impl Into<String>, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {

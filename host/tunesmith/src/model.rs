@@ -1,6 +1,7 @@
 //! Model folders: what they hold, whether they are whole, and making them from GGUF files.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -91,7 +92,7 @@ pub struct Imported {
 /// Fails with [`Error::Model`] that names the file and the field or tensor.
 pub fn inspect_model(folder: &Path) -> Result<ModelReport, Error> {
     inspect(folder)
-        .map_err(|error| Error::Model(Fault::of_file(folder, "the model folder cannot be used").because(error)))
+        .map_err(|error| Error::model(Fault::of_file(folder, "the model folder cannot be used").because(error)))
 }
 
 /// Makes a new Hugging Face folder from a GGUF file. The folder appears complete or not at all.
@@ -114,7 +115,7 @@ pub fn import_model(file: &Path, folder: &Path, observer: &mut dyn Observer) -> 
         observer.event(Event::Finish);
     }
     let report =
-        result.map_err(|error| Error::Model(Fault::of_file(file, "the file cannot be imported").because(error)))?;
+        result.map_err(|error| Error::model(Fault::of_file(file, "the file cannot be imported").because(error)))?;
     let gguf::ImportReport { architecture, name, licence, tensors, weights, bytes, .. } = report;
     Ok(Imported { architecture, name, licence, tensors, weights, bytes })
 }
@@ -140,9 +141,9 @@ pub struct Comparison {
 pub fn compare_model(folder: &Path, expected: &Path, device: &str) -> Result<Vec<Comparison>, Error> {
     let fault = |what: &str| Fault::of_file(folder, what);
     let device = tunesmith_train::device::open(device)
-        .map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))?;
+        .map_err(|error| Error::model(fault("the model cannot be loaded").because(error)))?;
     let found = tunesmith_train::compare::compare(folder, expected, &device)
-        .map_err(|error| Error::Model(fault("the model cannot be compared").because(error)))?;
+        .map_err(|error| Error::model(fault("the model cannot be compared").because(error)))?;
     Ok(found
         .into_iter()
         .map(|one| Comparison { name: one.name, values: one.values as u64, error: one.error })
@@ -160,19 +161,19 @@ pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
     };
     if let Some(what) = missing {
         let hint = "give a folder with `config.json`, `tokenizer.json` and safetensors; `tunesmith model import` makes one from GGUF";
-        return Err(Error::Model(fault(&what).hint(hint)));
+        return Err(Error::model(fault(&what).hint(hint)));
     }
     tunesmith_train::device::open(&plan.model.device)
-        .map_err(|error| Error::Recipe(written.fault("model.device", "the device cannot be used").because(error)))?;
+        .map_err(|error| Error::recipe(written.fault("model.device", "the device cannot be used").because(error)))?;
     let report = inspect(&plan.model.path)
         .and_then(|report| match report.tokens {
             Some(_) => Ok(report),
             // Says what is missing, in the words of whoever would read it.
             None => TextTokenizer::load(&plan.model.path, &ModelConfig::load(&plan.model.path)?).map(|_| report),
         })
-        .map_err(|error| Error::Model(fault("the model folder cannot be used").because(error)))?;
+        .map_err(|error| Error::model(fault("the model folder cannot be used").because(error)))?;
     plan.model.digest = folder_digest(&plan.model.path, &report)
-        .map_err(|error| Error::Model(fault("the model's files cannot be read").because(error)))?;
+        .map_err(|error| Error::model(fault("the model's files cannot be read").because(error)))?;
     Ok(())
 }
 
@@ -211,7 +212,7 @@ fn files(folder: &Path) -> io::Result<BTreeMap<String, u64>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(name) = path.file_name().and_then(OsStr::to_str) else { continue };
         let metadata = fs::metadata(&path)?;
         if metadata.is_file() && (PARTS.contains(&name) || path.extension().is_some_and(|end| end == "safetensors")) {
             files.insert(name.to_owned(), metadata.len());

@@ -62,13 +62,13 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
         if asks_judge(open) && !has_judge {
             let what = format!("plugin `{}` asks a judge, and the recipe has none", stage.plugin);
             let hint = "add `[judge]` with a plugin that judges answers";
-            return Err(Error::Recipe(written.fault(&format!("{field}.plugin"), what).hint(hint)));
+            return Err(Error::recipe(written.fault(&format!("{field}.plugin"), what).hint(hint)));
         }
         if !plugin.manifest().parameters.is_empty() {
             let name = &stage.plugin;
             let what = format!("plugin `{name}` declares trainable parameters, which the trainer does not make yet");
             let hint = "use a plugin without `[[parameters]]`";
-            return Err(Error::Plugin(written.fault(&format!("{field}.plugin"), what).hint(hint)));
+            return Err(Error::plugin(written.fault(&format!("{field}.plugin"), what).hint(hint)));
         }
         let given = std::mem::replace(&mut stage.settings, plugin.settings().clone());
         placed.push((given, Placed { stage: stage.stage, weight: stage.weight, plugin }));
@@ -96,14 +96,14 @@ fn open(written: &Written, plugin: &PluginPlan) -> Result<Opened, Error> {
     let field = format!("plugins.{}", plugin.name);
     let fault = |what: String| written.fault(&field, what);
     let grants = Grants::parse(&plugin.grants)
-        .map_err(|error| Error::Recipe(fault("`grants` cannot be used".into()).because(error)))?;
+        .map_err(|error| Error::recipe(fault("`grants` cannot be used".into()).because(error)))?;
     let bytes = fs::read(&plugin.path).map_err(|error| {
         let hint = if error.kind() == std::io::ErrorKind::NotFound {
             "is it built? `tunesmith plugin build FOLDER` makes a plugin; in Tunesmith's own repository, `cargo xtask plugins` makes all"
         } else {
             "give the path of a component, a `.wasm` file"
         };
-        Error::Plugin(fault(format!("cannot read `{}`", plugin.path.display())).because(error).hint(hint))
+        Error::plugin(fault(format!("cannot read `{}`", plugin.path.display())).because(error).hint(hint))
     })?;
     let outline = tunesmith_plugin::inspect(&bytes, &Limits::default()).ok();
     Ok(Opened { bytes, grants, outline })
@@ -123,7 +123,7 @@ fn expect_stage(written: &Written, field: &str, stage: &StagePlan, outline: &Out
     let names = exported.iter().map(|stage| format!("`{stage}`")).collect::<Vec<_>>().join(", ");
     let what = format!("plugin `{}` does not export the stage `{}`", stage.plugin, stage.stage);
     let fault = written.fault(&format!("{field}.plugin"), what);
-    Err(Error::Plugin(fault.hint(format!("it exports {names}; give it one of those, or this stage another plugin"))))
+    Err(Error::plugin(fault.hint(format!("it exports {names}; give it one of those, or this stage another plugin"))))
 }
 
 /// Loads plugins of one recipe.
@@ -145,7 +145,7 @@ impl Loader<'_> {
                 }
                 _ => self.written.fault(&format!("plugins.{}", stage.plugin), "the plugin cannot be used"),
             };
-            Error::Plugin(fault.because(error))
+            Error::plugin(fault.because(error))
         })
     }
 }

@@ -46,34 +46,34 @@ impl PromptOptions {
 /// Fails with [`Error::Data`] when the file cannot be read, is not UTF-8, has no prompt, or a line has neither column.
 pub fn read_prompts(file: &Path, options: &PromptOptions) -> Result<Vec<Prompt>, Error> {
     let bytes =
-        fs::read(file).map_err(|error| Error::Data(Fault::of_file(file, "cannot read the prompts").because(error)))?;
+        fs::read(file).map_err(|error| Error::data(Fault::of_file(file, "cannot read the prompts").because(error)))?;
     let at = |index: usize, field: Option<&str>, what: String| {
         let place = Fault { line: Some(index + 1), field: field.map(Into::into), ..Fault::of_file(file, what) };
         place.hint("each line is a JSON object such as {\"prompt\": \"How far is the moon?\"}")
     };
     let mut prompts = Vec::new();
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let text = str::from_utf8(line).map_err(|_| Error::Data(at(index, None, "the line is not UTF-8".into())))?;
+        let text = str::from_utf8(line).map_err(|_| Error::data(at(index, None, "the line is not UTF-8".into())))?;
         // A byte order mark is no part of the first line.
         let text = if index == 0 { text.trim_start_matches('\u{feff}') } else { text };
         if text.trim().is_empty() {
             continue;
         }
         let line: Line = serde_json::from_str(text).map_err(|error| {
-            Error::Data(at(index, None, "the line is not the JSON expected here".into()).because(error))
+            Error::data(at(index, None, "the line is not the JSON expected here".into()).because(error))
         })?;
         prompts.push(match line {
             Line { prompt: Some(text), messages: None } => options.prompt(&text),
             Line { prompt: None, messages: Some(messages) } if options.is_raw || messages.is_empty() => {
                 let what = if options.is_raw { "has no meaning without the chat template" } else { "is empty" };
-                return Err(Error::Data(at(index, Some("messages"), what.into())));
+                return Err(Error::data(at(index, Some("messages"), what.into())));
             }
             Line { prompt: None, messages: Some(messages) } => options.chat(messages),
             Line { prompt: None, messages: None } => {
-                return Err(Error::Data(at(index, Some("prompt"), "is missing".into())));
+                return Err(Error::data(at(index, Some("prompt"), "is missing".into())));
             }
             Line { prompt: Some(_), messages: Some(_) } => {
-                return Err(Error::Data(at(
+                return Err(Error::data(at(
                     index,
                     Some("messages"),
                     "stands beside `prompt`; one of them is enough".into(),
@@ -82,7 +82,7 @@ pub fn read_prompts(file: &Path, options: &PromptOptions) -> Result<Vec<Prompt>,
         });
     }
     if prompts.is_empty() {
-        return Err(Error::Data(at(0, None, "the file has no prompt".into())));
+        return Err(Error::data(at(0, None, "the file has no prompt".into())));
     }
     Ok(prompts)
 }

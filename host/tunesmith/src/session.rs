@@ -126,13 +126,13 @@ fn expect_known_work(written: &Written, plan: &Plan, purpose: Purpose) -> Result
     if let Some(stage) = plan.stages.iter().find(|stage| !wire::STAGES.contains(&stage.stage)) {
         let names = wire::STAGES.map(|stage| format!("`{stage}`")).join(", ");
         let fault = written.fault(stage.stage.name(), "the trainer does not call this stage yet");
-        return Err(Error::Recipe(fault.hint(format!("it calls {names}"))));
+        return Err(Error::recipe(fault.hint(format!("it calls {names}"))));
     }
     let has_measure = plan.stage(Stage::Measure).is_some();
     if plan.data.eval.is_empty() && (has_measure || purpose == Purpose::Evaluate) {
         let what = "there is nothing to measure on: `data.eval` is missing";
         let field = if has_measure { "measure" } else { "data" };
-        return Err(Error::Recipe(written.fault(field, what).hint("add `eval = \"test.jsonl\"` to `[data]`")));
+        return Err(Error::recipe(written.fault(field, what).hint("add `eval = \"test.jsonl\"` to `[data]`")));
     }
     Ok(())
 }
@@ -141,7 +141,7 @@ fn expect_known_work(written: &Written, plan: &Plan, purpose: Purpose) -> Result
 fn expect_free(written: &Written, output: &Path, is_given: bool) -> Result<(), Error> {
     let taken = |what: String, hint: &str| {
         let fault = if is_given { Fault::of_file(output, what) } else { written.fault("output", what) };
-        Error::Output(fault.hint(hint))
+        Error::output(fault.hint(hint))
     };
     match fs::read_dir(output) {
         Ok(mut entries) => match entries.next() {

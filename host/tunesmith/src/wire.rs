@@ -83,7 +83,7 @@ pub(crate) fn evaluate(
     run::evaluate(plan, inputs, adapter, observer).map_err(|error| match error {
         RunError::Model(error) if adapter.is_some() => {
             let folder = adapter.unwrap_or(&plan.model.path);
-            Error::Model(Fault::of_file(folder, "the adapter cannot be measured").because(error))
+            Error::model(Fault::of_file(folder, "the adapter cannot be measured").because(error))
         }
         error => Error::run("the evaluation failed", error),
     })
@@ -92,14 +92,14 @@ pub(crate) fn evaluate(
 /// What the trainer found before it began, at its place in the recipe.
 fn fault(written: &Written, plan: &Plan, error: RunError) -> Error {
     match error {
-        RunError::Recipe { field, what, hint } => Error::Recipe(written.fault(field, what).hint(hint)),
+        RunError::Recipe { field, what, hint } => Error::recipe(written.fault(field, what).hint(hint)),
         RunError::Row { ref set, .. } => {
             let field = if *set == plan.data.train.name { "data.train" } else { "data.eval" };
-            Error::Data(written.fault(field, "a row cannot be used").because(error))
+            Error::data(written.fault(field, "a row cannot be used").because(error))
         }
-        RunError::Data(error) => Error::Data(written.fault("data", "the data cannot be used").because(error)),
-        RunError::Output { .. } => Error::Output(written.fault("output", "the folder cannot be used").because(error)),
-        RunError::Model(error) => Error::Model(written.fault("model.path", "the model cannot be used").because(error)),
+        RunError::Data(error) => Error::data(written.fault("data", "the data cannot be used").because(error)),
+        RunError::Output { .. } => Error::output(written.fault("output", "the folder cannot be used").because(error)),
+        RunError::Model(error) => Error::model(written.fault("model.path", "the model cannot be used").because(error)),
         error => Error::run("the run cannot begin", error),
     }
 }
@@ -116,7 +116,7 @@ pub fn generate(request: &GenerateRequest, observer: &mut dyn Observer) -> Resul
         model.decoder = model
             .decoder
             .load_adapter(adapter)
-            .map_err(|error| Error::Model(Fault::of_file(adapter, "the adapter cannot be used").because(error)))?;
+            .map_err(|error| Error::model(Fault::of_file(adapter, "the adapter cannot be used").because(error)))?;
     }
     let plan = GeneratePlan { max_tokens: request.sampling.max_tokens, batch: request.batch, chunk: 1 };
     let service = service::open(&model, &plan);
@@ -148,11 +148,11 @@ fn inputs(plan: &Plan, parts: &Parts, observer: &mut dyn Observer) -> Result<Run
 fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {
     let fault = |what: &str| Fault::of_file(folder, what);
     let device =
-        device::open(device).map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))?;
+        device::open(device).map_err(|error| Error::model(fault("the model cannot be loaded").because(error)))?;
     observer.event(Event::Begin { work: "load model", total: None });
     let model = LanguageModel::load(folder, &device);
     observer.event(Event::Finish);
-    model.map_err(|error| Error::Model(fault("the model cannot be loaded").because(error)))
+    model.map_err(|error| Error::model(fault("the model cannot be loaded").because(error)))
 }
 
 /// Who takes which stage. That each plugin exports its stage was checked when it was placed.

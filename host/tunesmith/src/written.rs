@@ -21,19 +21,19 @@ impl Written {
     pub(crate) fn read(path: &Path, set: &[(String, String)]) -> Result<(Self, Plan), Error> {
         let fault = |what: &str| Fault::of_file(path, what);
         let bytes = fs::read(path).map_err(|error| {
-            Error::Recipe(fault("cannot read the recipe").because(error).hint("give the path of a recipe, a TOML file"))
+            Error::recipe(fault("cannot read the recipe").because(error).hint("give the path of a recipe, a TOML file"))
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
             let fault = Fault { line: Some(line), ..fault("the recipe is not UTF-8") };
-            Error::Recipe(fault.hint("save the file as UTF-8"))
+            Error::recipe(fault.hint("save the file as UTF-8"))
         })?;
         let written = Self { path: path.into(), text, set: set.to_vec() };
         let recipe = written.recipe()?;
         let base = written.base()?;
         let mut plan = Plan::resolve(&recipe, &written.text, &base)
-            .map_err(|error| Error::Recipe(written.place(Fault::of_recipe(path, error))))?;
+            .map_err(|error| Error::recipe(written.place(Fault::of_recipe(path, error))))?;
         tidy_paths(&mut plan);
         Ok((written, plan))
     }
@@ -51,7 +51,7 @@ impl Written {
     }
 
     fn recipe(&self) -> Result<Recipe, Error> {
-        let error = |error: RecipeError| Error::Recipe(Fault::of_recipe(&self.path, error));
+        let error = |error: RecipeError| Error::recipe(Fault::of_recipe(&self.path, error));
         if self.set.is_empty() {
             return Recipe::parse(&self.text).map_err(error);
         }
@@ -59,7 +59,7 @@ impl Written {
         let changed = overrides::apply(&self.text, &self.set).map_err(|what| match what {
             overrides::Refused::Text(refused) => error(refused),
             overrides::Refused::Key { field, what, hint } => {
-                Error::Recipe(Fault { field: Some(field), ..Fault::of_file(&self.path, what).hint(hint) })
+                Error::recipe(Fault { field: Some(field), ..Fault::of_file(&self.path, what).hint(hint) })
             }
         })?;
         Recipe::parse(&changed).map_err(|changed| match Recipe::parse(&self.text) {
@@ -67,7 +67,7 @@ impl Written {
             _ => {
                 let keys: Vec<&str> = self.set.iter().map(|(key, _)| key.as_str()).collect();
                 let fault = Fault::of_file(&self.path, changed.what);
-                Error::Recipe(fault.hint(format!("the recipe is changed by the given values of {keys:?}")))
+                Error::recipe(fault.hint(format!("the recipe is changed by the given values of {keys:?}")))
             }
         })
     }
@@ -75,7 +75,7 @@ impl Written {
     /// The folder that paths in the recipe are relative to.
     fn base(&self) -> Result<PathBuf, Error> {
         let absolute = fs::canonicalize(&self.path)
-            .map_err(|error| Error::Recipe(Fault::of_file(&self.path, "cannot find the recipe").because(error)))?;
+            .map_err(|error| Error::recipe(Fault::of_file(&self.path, "cannot find the recipe").because(error)))?;
         Ok(absolute.parent().map_or_else(PathBuf::new, Path::to_path_buf))
     }
 

@@ -114,9 +114,9 @@ fn compile(cargo_toml: &Path, sysroot: Option<&Path>, target_dir: Option<&Path>)
     let mut command = Command::new(&cargo);
     command.args(["build", "--profile", "plugin", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
     command.arg("--manifest-path").arg(cargo_toml);
-    PROFILE.iter().for_each(|setting| {
+    for setting in PROFILE {
         command.args(["--config", setting]);
-    });
+    }
     if let Some(folder) = target_dir {
         command.arg("--target-dir").arg(std::path::absolute(folder)?);
     }
