@@ -121,7 +121,8 @@ fn paths_named_in_documents_exist() {
                 .iter()
                 .any(|folder| word.starts_with(folder));
             let is_pattern = word.contains(['*', '<', '{', '$', '"']) || word.contains("NAME");
-            let is_built = word.ends_with(".wasm") || word.contains("/runs") || word.contains("/data/");
+            let is_component = Path::new(word).extension().is_some_and(|extension| extension == "wasm");
+            let is_built = is_component || word.contains("/runs") || word.contains("/data/");
             if !starts_here || is_pattern || is_built {
                 continue;
             }

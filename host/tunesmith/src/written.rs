@@ -25,7 +25,7 @@ impl Written {
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..valid].split(|&byte| byte == b'\n').count();
             let fault = Fault { line: Some(line), ..fault("the recipe is not UTF-8") };
             Error::recipe(fault.hint("save the file as UTF-8"))
         })?;

@@ -36,8 +36,8 @@ pub(crate) fn run(build: &Build) -> Result<()> {
         return Err(BadInput(what).into());
     }
     let sysroot = sysroot(build.sysroot.as_deref())?;
-    let built = compile(&cargo_toml, sysroot.as_deref(), build.target_dir.as_deref())?;
-    let component = fs::read(&built).with_context(|| format!("cannot read `{}`", built.display()))?;
+    let made = compile(&cargo_toml, sysroot.as_deref(), build.target_dir.as_deref())?;
+    let component = fs::read(&made).with_context(|| format!("cannot read `{}`", made.display()))?;
     let plugin = tunesmith::embed_manifest(&component, &plugin_toml)
         .with_context(|| BadInput(format!("the manifest does not fit `{}`", folder.display())))?;
     let output =
@@ -161,7 +161,8 @@ fn component(line: &str, cargo_toml: &Path) -> Option<PathBuf> {
         return None;
     }
     let files = message["filenames"].as_array()?;
-    files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+    let mut paths = files.iter().filter_map(Value::as_str).map(PathBuf::from);
+    paths.find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
 }
 
 /// Writes a file as a whole or not at all.
