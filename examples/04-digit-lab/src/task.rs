@@ -149,7 +149,7 @@ pub fn write(path: &Path, rows: impl Iterator<Item = Row>) -> anyhow::Result<()>
     fs::write(path, lines).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 ///

@@ -118,7 +118,7 @@ impl BurnTensors {
         })
     }
 
-    /// The one float behind a handle, such as a loss, with its graph: rank 0, or any rank with one element. Shape [1]. The handle stays.
+    /// The one float behind a handle, such as a loss, with its graph: rank 0, or any rank with one element. Shape `[1]`. The handle stays.
     ///
     /// # Errors
     ///

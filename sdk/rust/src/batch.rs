@@ -122,17 +122,17 @@ impl<'a> Batch<'a> {
         host::result(self.0.token_logprobs(under)).map(Tensor)
     }
 
-    /// The group of each row, integers [B]: the rollouts of one prompt, or 0, 0, 1, 1, ... for chosen and rejected rows of a pair.
+    /// The group of each row, integers `[B]`: the rollouts of one prompt, or 0, 0, 1, 1, ... for chosen and rejected rows of a pair.
     pub fn groups(&self) -> Tensor {
         Tensor(self.0.groups())
     }
 
-    /// 1.0 for rows that were chosen (or labelled good), 0.0 for those rejected, [B]; none if rows are no preferences.
+    /// 1.0 for rows that were chosen (or labelled good), 0.0 for those rejected, `[B]`; none if rows are no preferences.
     pub fn chosen(&self) -> Option<Tensor> {
         self.0.chosen().map(Tensor)
     }
 
-    /// One numeric column of every row as a float tensor [B].
+    /// One numeric column of every row as a float tensor `[B]`.
     ///
     /// # Errors
     ///

@@ -30,11 +30,11 @@ pub enum Port {
     Advantages,
     /// Log-probabilities under `policy`, `reference` or `old`, [B, T].
     TokenLogprobs(String),
-    /// The group of each row, integers [B].
+    /// The group of each row, integers `[B]`.
     Groups,
-    /// 1.0 for chosen rows, [B]; preference training only.
+    /// 1.0 for chosen rows, `[B]`; preference training only.
     Chosen,
-    /// A numeric column, [B].
+    /// A numeric column, `[B]`.
     Numbers(String),
     /// An extra trainable parameter of the plugin.
     Parameter(String),
