@@ -30,23 +30,22 @@ pub fn of_reader(reader: &mut dyn Read) -> io::Result<String> {
 
 /// The digest of parts, each preceded by its length, so that no two lists of parts collide.
 pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hex(&hasher.finalize())
+    hex(&hash_parts(parts).finalize())
 }
 
 /// 64 bits that follow from these parts: the seed of a stream of random numbers.
 pub fn seed_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    hash_parts(parts).finalize().iter().take(8).fold(0, |seed, &byte| seed << 8 | u64::from(byte))
+}
+
+/// A hasher that took in these parts, each preceded by its length.
+fn hash_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Sha256 {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    let digest = hasher.finalize();
-    digest.iter().take(8).fold(0, |seed, &byte| seed << 8 | u64::from(byte))
+    hasher
 }
 
 fn hex(bytes: &[u8]) -> String {
