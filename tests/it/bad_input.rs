@@ -23,12 +23,12 @@ steps = 2
 const ROWS: &str = "{\"prompt\": \"one\", \"completion\": \"1\"}\n{\"prompt\": \"two\", \"completion\": \"2\"}\n";
 
 /// A folder with a recipe that is in order, to be broken in one place.
-struct Lab {
+pub(crate) struct Lab {
     folder: TempDir,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let lab = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/tiny-llama");
         for name in ["config.json", "generation_config.json", "model.safetensors"] {
@@ -60,22 +60,22 @@ impl Lab {
         lab
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("the folder can be made");
         fs::write(path, content).expect("the file can be written");
     }
 
-    fn append(&self, name: &str, text: &str) {
+    pub(crate) fn append(&self, name: &str, text: &str) {
         let before = fs::read_to_string(self.path(name)).expect("the file is there");
         self.write(name, before + text);
     }
 
-    fn replace(&self, name: &str, from: &str, to: &str) {
+    pub(crate) fn replace(&self, name: &str, from: &str, to: &str) {
         let before = fs::read_to_string(self.path(name)).expect("the file is there");
         assert!(before.contains(from), "`{name}` has no `{from}`");
         self.write(name, before.replace(from, to));
@@ -121,7 +121,7 @@ impl Lab {
 }
 
 /// A plugin of this repository.
-fn built_plugin(file: &str) -> Vec<u8> {
+pub(crate) fn built_plugin(file: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(file);
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask plugins` first", path.display()))
 }

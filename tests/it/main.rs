@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod contract;
+mod same_as_built_in;
 mod tidy;
