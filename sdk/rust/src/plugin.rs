@@ -42,9 +42,7 @@ pub trait Exports: Plugin {
 
 /// Makes a plugin a component that exports exactly the named stages, and `state` if the plugin keeps memory between calls.
 ///
-/// ```ignore
-/// tunesmith_sdk::export!(MyPlugin: curate, judge);
-/// ```
+/// `tunesmith_sdk::export!(MyPlugin: curate, judge);` exports two stages; the README's first program is whole.
 ///
 /// Call it once per crate, at its root. It asks the compiler whether the plugin implements each stage, and does nothing else outside WebAssembly.
 #[macro_export]
