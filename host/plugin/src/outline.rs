@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
 use tunesmith_core::stage::Stage;
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::{BinaryReader, Parser, Payload, ValidPayload, Validator, WasmFeatures};
@@ -55,7 +56,7 @@ pub enum ComponentError {
 }
 
 /// What a component imports and exports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outline {
     /// What it needs.
     pub imports: Vec<Import>,
@@ -64,7 +65,7 @@ pub struct Outline {
 }
 
 /// One imported item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     /// The name, as it stands in the component.
     pub name: String,
@@ -75,7 +76,7 @@ pub struct Import {
 }
 
 /// What the name of an imported or exported item means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Item {
     /// An interface of the plugin contract.
     Contract {

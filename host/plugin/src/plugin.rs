@@ -49,6 +49,8 @@ struct Inner {
 impl Plugin {
     /// Checks and compiles a plugin. Everything is checked before anything is compiled, and nothing of it is executed.
     ///
+    /// With a cache that has this very plugin, validating and compiling it are spared; contract, manifest, grants and settings are not.
+    ///
     /// # Errors
     ///
     /// Fails when the bytes are no component of this contract, the manifest is missing or not true, something is imported that is
@@ -56,8 +58,15 @@ impl Plugin {
     pub fn load(engine: &Engine, name: &str, bytes: &[u8], options: LoadOptions) -> Result<Self, LoadError> {
         let plugin = || name.to_owned();
         let LoadOptions { grants, settings, limits } = options;
-        let outline =
-            outline::read(bytes, &limits).map_err(|source| LoadError::Component { plugin: plugin(), source })?;
+        let unusable = |source| LoadError::Component { plugin: plugin(), source };
+        outline::expect_component(bytes, &limits).map_err(unusable)?;
+        let digest = digest::of(bytes);
+        let known = engine.recall(&digest);
+        let is_from_cache = known.is_some();
+        let outline = match &known {
+            Some(known) => known.outline.clone(),
+            None => outline::read(bytes, &limits).map_err(unusable)?,
+        };
         expect_contract(name, &outline)?;
         let broken = |source: ManifestError| LoadError::Manifest { plugin: plugin(), source };
         let manifest = Manifest::read(bytes, &limits).map_err(broken)?;
@@ -67,12 +76,14 @@ impl Plugin {
             .map_err(|source| LoadError::Settings { plugin: plugin(), source })?;
 
         let stages = outline.stages();
-        let digest = digest::of(bytes);
         let unfit = |error: wasmtime::Error| LoadError::Incompatible {
             plugin: plugin(),
             what: text::escape(&format!("{error:#}"), 1_000),
         };
-        let (component, is_from_cache) = engine.compile(&digest, bytes).map_err(unfit)?;
+        let component = match known {
+            Some(known) => known.component,
+            None => engine.compile(&digest, bytes, &outline).map_err(unfit)?,
+        };
         let json = Value::Object(settings.clone()).to_string();
         let identity = Identity { name: plugin(), grants, settings: json, limits };
         let component = Arc::new(WasmPlugin::link(engine, &component, &outline, identity).map_err(unfit)?);

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
 use crate::error::EngineError;
+use crate::outline::Outline;
 
 /// Bytes of the digest before the compiled code.
 const DIGEST_BYTES: usize = 32;
@@ -23,6 +24,14 @@ const DIGEST_BYTES: usize = 32;
 /// Bytes of the largest compiled plugin that is read back.
 const MAX_BYTES: u64 = 1 << 30;
 
+/// What the cache has of a component: how it was found to be, and its code.
+pub(crate) struct Known {
+    pub(crate) outline: Outline,
+    pub(crate) component: Component,
+}
+
+/// The folder. A file holds a digest over all that follows and what it belongs to, the length of the outline, the outline as JSON,
+/// and the compiled code.
 pub(crate) struct Cache {
     folder: PathBuf,
     /// The user of this process, as the owner of a file that it made.
@@ -43,35 +52,41 @@ impl Cache {
         Ok(Self { folder: folder.into(), owner, engine: hasher.0.finalize().into() })
     }
 
-    /// The compiled component, if the folder has it whole.
-    pub(crate) fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Component> {
+    /// The component, if the folder has it whole.
+    pub(crate) fn load(&self, engine: &wasmtime::Engine, digest: &str) -> Option<Known> {
         // The folder's rights may have changed since it was opened.
         expect_private(&self.folder, self.owner).ok()?;
         let bytes = read_private(&self.path(digest), self.owner)?;
-        let (stored, code) = bytes.split_at_checked(DIGEST_BYTES)?;
-        if stored != self.check(digest, code) {
+        let (stored, content) = bytes.split_at_checked(DIGEST_BYTES)?;
+        if stored != self.check(digest, &[content]) {
             return None;
         }
-        deserialize(engine, code)
+        let (length, rest) = content.split_first_chunk()?;
+        let (outline, code) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        Some(Known { outline: serde_json::from_slice(outline).ok()?, component: deserialize(engine, code)? })
     }
 
     /// Keeps a compiled component. A full disk only costs the next run some time, so failures are passed over.
-    pub(crate) fn store(&self, digest: &str, component: &Component) {
-        let Ok(code) = component.serialize() else { return };
+    pub(crate) fn store(&self, digest: &str, outline: &Outline, component: &Component) {
+        let (Ok(code), Ok(outline)) = (component.serialize(), serde_json::to_vec(outline)) else { return };
+        let Ok(length) = u32::try_from(outline.len()) else { return };
         if expect_private(&self.folder, self.owner).is_err() {
             return;
         }
+        let content = [&length.to_le_bytes()[..], &outline, &code];
         let path = self.path(digest);
         let draft = path.with_extension(format!("{}.tmp", own_suffix()));
-        let is_written = write_private(&draft, &[&self.check(digest, &code), &code]).is_ok();
+        let check = self.check(digest, &content);
+        let is_written = write_private(&draft, &[&[&check[..]], &content[..]].concat()).is_ok();
         if !is_written || fs::rename(&draft, &path).is_err() {
             let _ = fs::remove_file(&draft);
         }
     }
 
     /// The digest covers the component and the engine too, so that one entry cannot stand in for another.
-    fn check(&self, digest: &str, code: &[u8]) -> [u8; DIGEST_BYTES] {
-        Sha256::new().chain_update(self.engine).chain_update(digest.as_bytes()).chain_update(code).finalize().into()
+    fn check(&self, digest: &str, content: &[&[u8]]) -> [u8; DIGEST_BYTES] {
+        let hasher = Sha256::new().chain_update(self.engine).chain_update(digest.as_bytes());
+        content.iter().fold(hasher, |hasher, part| hasher.chain_update(part)).finalize().into()
     }
 
     fn path(&self, digest: &str) -> PathBuf {

@@ -10,8 +10,9 @@ use wasmparser::WasmFeatures;
 use wasmtime::component::Component;
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use super::cache::Cache;
+use super::cache::{Cache, Known};
 use crate::error::EngineError;
+use crate::outline::Outline;
 
 /// How often the clock ticks: a deadline is kept to within one tick.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -79,16 +80,18 @@ impl Engine {
         &self.inner.wasmtime
     }
 
-    /// Compiles a component, or takes it from the cache. Says which.
-    pub(crate) fn compile(&self, digest: &str, bytes: &[u8]) -> wasmtime::Result<(Component, bool)> {
-        if let Some(component) = self.inner.cache.as_ref().and_then(|cache| cache.load(&self.inner.wasmtime, digest)) {
-            return Ok((component, true));
-        }
+    /// A component that was inspected and compiled before, from the cache.
+    pub(crate) fn recall(&self, digest: &str) -> Option<Known> {
+        self.inner.cache.as_ref()?.load(&self.inner.wasmtime, digest)
+    }
+
+    /// Compiles a component, and keeps it with its outline if there is a cache.
+    pub(crate) fn compile(&self, digest: &str, bytes: &[u8], outline: &Outline) -> wasmtime::Result<Component> {
         let component = Component::from_binary(&self.inner.wasmtime, bytes)?;
         if let Some(cache) = &self.inner.cache {
-            cache.store(digest, &component);
+            cache.store(digest, outline, &component);
         }
-        Ok((component, false))
+        Ok(component)
     }
 }
 
