@@ -58,6 +58,9 @@ pub(crate) struct Train {
     /// The run folder to be made, instead of the recipe's `output`; relative to the current folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// Go on with the run in the output folder, wherever it was stopped. Its trace comes out as if it had never been stopped.
+    #[arg(long)]
+    pub(crate) resume: bool,
     /// Print the summary as JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,5 +1,7 @@
 //! The plan: a recipe with every choice made and checked. What runs, and what the run folder records.
 
+mod differences;
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +153,8 @@ pub struct TrainPlan {
     pub truncate: bool,
     /// A checkpoint every so many steps; 0 is only at the end.
     pub checkpoint_every: u32,
+    /// How many checkpoints are kept, the newest.
+    pub keep_checkpoints: u32,
     /// A digest of the parameters every so many steps.
     pub digest_every: u32,
 }
@@ -207,16 +211,24 @@ impl Plan {
         self.plugins.iter().find(|plugin| plugin.name == name)
     }
 
-    /// The digest of everything that decides the result: the plan without the places of files and folders.
+    /// The digest of everything that decides the result: the plan without the places of files and folders, and without how often
+    /// checkpoints are made and how many are kept.
     pub fn digest(&self) -> String {
+        let text = serde_json::to_string(&self.bare()).expect("a plan has only text keys and plain values");
+        digest::of(text.as_bytes())
+    }
+
+    /// The plan with everything emptied that does not decide the result.
+    fn bare(&self) -> Self {
         let mut bare = self.clone();
         bare.output = PathBuf::new();
         bare.model.path = PathBuf::new();
         bare.data.train.path = PathBuf::new();
         bare.data.eval.iter_mut().for_each(|file| file.path = PathBuf::new());
         bare.plugins.iter_mut().for_each(|plugin| plugin.path = PathBuf::new());
-        let text = serde_json::to_string(&bare).expect("a plan has only text keys and plain values");
-        digest::of(text.as_bytes())
+        bare.train.checkpoint_every = 0;
+        bare.train.keep_checkpoints = 0;
+        bare
     }
 
     fn check(&self, text: &str) -> Result<(), RecipeError> {
@@ -224,7 +236,7 @@ impl Plan {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let share = |value: f64| (0.0..1.0).contains(&value);
         let at_least_0 = |value: f64| value.is_finite() && value >= 0.0;
-        let rules: [(bool, &str, &str); 13] = [
+        let rules: [(bool, &str, &str); 14] = [
             (train.batch >= 1, "train.batch", "must be at least 1"),
             (
                 train.micro_batch >= 1 && train.batch.is_multiple_of(train.micro_batch.max(1)),
@@ -237,6 +249,7 @@ impl Plan {
             (positive(train.epsilon), "train.epsilon", "must be greater than 0"),
             (at_least_0(train.clip), "train.clip", "must be at least 0"),
             (train.digest_every >= 1, "train.digest-every", "must be at least 1"),
+            (train.keep_checkpoints >= 1, "train.keep-checkpoints", "must be at least 1"),
             (self.generate.max_tokens >= 1, "generate.max-tokens", "must be at least 1"),
             (self.generate.batch >= 1, "generate.batch", "must be at least 1"),
             (self.generate.chunk >= 1, "curate.chunk", "must be at least 1"),
@@ -365,6 +378,7 @@ fn train(recipe: &Recipe) -> TrainPlan {
         max_length: train.max_length.unwrap_or(0),
         truncate: train.truncate.unwrap_or(false),
         checkpoint_every: train.checkpoint_every.unwrap_or(0),
+        keep_checkpoints: train.keep_checkpoints.unwrap_or(3),
         digest_every: train.digest_every.unwrap_or(10),
     }
 }
@@ -401,6 +415,7 @@ mod tests {
         check("[train]\nlearning-rate = -1.0\n", "line 7: `train.learning-rate`: must be greater than 0");
         check("[train]\nlearning-rate = nan\n", "must be greater than 0");
         check("[train]\nbatch = 8\nmicro-batch = 3\n", "line 8: `train.micro-batch`: must divide `batch`");
+        check("[train]\nkeep-checkpoints = 0\n", "line 7: `train.keep-checkpoints`: must be at least 1");
         check("[train]\nbetas = [0.9, 1.0]\n", "must both be at least 0 and less than 1");
         check("[curate]\nplugin = \"x\"\nchunk = 0\n", "`curate.chunk`: must be at least 1");
     }

@@ -241,8 +241,11 @@ pub struct Train {
     pub max_length: Option<u32>,
     /// Cut the completion of rows that are too long. Default false.
     pub truncate: Option<bool>,
-    /// A checkpoint every so many steps. Default: only at the end.
+    /// A checkpoint every so many steps. Default: only at the end. A run that is stopped goes on from its newest checkpoint with
+    /// `train --resume`; without one, from what was measured and curated before training.
     pub checkpoint_every: Option<u32>,
+    /// How many checkpoints are kept, the newest. Default 3. With 1 there is none to fall back to if the newest is damaged.
+    pub keep_checkpoints: Option<u32>,
     /// Digest the parameters into the trace every so many steps. Default: 10, and always at the end.
     pub digest_every: Option<u32>,
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::memory::Memory;
 use crate::stage::{Credit, Curate, Judge, Measure, Objective, Reward, Weigh};
 
 /// A stage's implementation and the name that reports and traces call it by.
@@ -44,6 +45,8 @@ pub struct Stages {
     pub objective: Option<Named<dyn Objective>>,
     /// How good is the model?
     pub measure: Option<Named<dyn Measure>>,
+    /// What plugins keep between their calls. Names are unique and the same in every run of a plan.
+    pub memories: Vec<Named<dyn Memory>>,
 }
 
 /// Something that happened in a run, for people who watch it.

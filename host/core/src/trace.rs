@@ -165,32 +165,80 @@ pub struct TraceError {
 ///
 /// Fails at the first line that is no trace line, was changed, or does not follow from the one before.
 pub fn verify(text: &str) -> Result<Vec<Record>, TraceError> {
-    let mut previous = Chain::default().previous;
-    let mut records = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let fault = |what: String| TraceError { line: index + 1, what };
-        let envelope: Envelope = serde_json::from_str(line).map_err(|error| fault(error.to_string()))?;
-        let record = line
-            .split_once(r#","record":"#)
-            .and_then(|(_, rest)| rest.strip_suffix('}'))
-            .ok_or_else(|| fault("has no record at its end".into()))?;
-        if envelope.previous != previous {
-            return Err(fault("does not follow from the line before".into()));
+    let mut chain = Chain::default();
+    let read = |(index, line)| chain.read(index + 1, line).map(|envelope| envelope.record);
+    text.lines().enumerate().map(read).collect()
+}
+
+/// A line of a trace that was read back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// The line's hash.
+    pub hash: String,
+    /// What happened.
+    pub record: Record,
+    /// How long it took.
+    pub times: Times,
+    /// Bytes of the file up to and with this line and its line feed.
+    pub end: usize,
+}
+
+/// What can be read of a trace that may end anywhere, or be damaged.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reading {
+    /// The lines up to the first that is damaged.
+    pub lines: Vec<Line>,
+    /// What is wrong with the first damaged line. A last line without its line feed is no fault: the writer was stopped in it.
+    pub fault: Option<TraceError>,
+}
+
+/// Reads the bytes of a trace as far as every hash holds.
+pub fn read(bytes: &[u8]) -> Reading {
+    let mut reading = Reading::default();
+    let mut chain = Chain::default();
+    let mut end = 0;
+    for (index, piece) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let Some(line) = piece.strip_suffix(b"\n") else { break };
+        end += piece.len();
+        let text = std::str::from_utf8(line);
+        let text = text.map_err(|error| TraceError { line: index + 1, what: error.to_string() });
+        match text.and_then(|text| chain.read(index + 1, text)) {
+            Ok(Envelope { hash, record, time, .. }) => reading.lines.push(Line { hash, record, times: time, end }),
+            Err(fault) => {
+                reading.fault = Some(fault);
+                break;
+            }
         }
-        if envelope.hash != digest::of_parts([previous.as_bytes(), record.as_bytes()]) {
-            return Err(fault("was changed: its hash does not fit".into()));
-        }
-        previous = envelope.hash;
-        records.push(envelope.record);
     }
-    Ok(records)
+    reading
 }
 
 #[derive(Deserialize)]
 struct Envelope {
     hash: String,
     previous: String,
+    time: Times,
     record: Record,
+}
+
+impl Chain {
+    /// Checks that a line, of this number from 1, is the next.
+    fn read(&mut self, number: usize, line: &str) -> Result<Envelope, TraceError> {
+        let fault = |what: String| TraceError { line: number, what };
+        let envelope: Envelope = serde_json::from_str(line).map_err(|error| fault(error.to_string()))?;
+        let record = line
+            .split_once(r#","record":"#)
+            .and_then(|(_, rest)| rest.strip_suffix('}'))
+            .ok_or_else(|| fault("has no record at its end".into()))?;
+        if envelope.previous != self.previous {
+            return Err(fault("does not follow from the line before".into()));
+        }
+        if envelope.hash != digest::of_parts([self.previous.as_bytes(), record.as_bytes()]) {
+            return Err(fault("was changed: its hash does not fit".into()));
+        }
+        self.previous.clone_from(&envelope.hash);
+        Ok(envelope)
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +269,27 @@ mod tests {
         let lines = lines();
         let (_, rest) = lines.split_once('\n').expect("two lines");
         assert_eq!(verify(rest).expect_err("a line is missing").line, 1);
+    }
+
+    #[test]
+    fn a_trace_that_ends_anywhere_reads_as_far_as_its_lines_are_whole() {
+        let lines = lines();
+        let first = lines.find('\n').expect("two lines") + 1;
+        for end in 0..=lines.len() {
+            let reading = read(&lines.as_bytes()[..end]);
+            let whole = usize::from(first <= end) + usize::from(end == lines.len());
+            assert_eq!((reading.lines.len(), reading.fault), (whole, None), "{end} bytes");
+        }
+        assert_eq!(read(lines.as_bytes()).lines[0].end, first);
+    }
+
+    #[test]
+    fn a_damaged_trace_reads_up_to_the_fault() {
+        let mut bytes = lines().into_bytes();
+        let second = bytes.iter().position(|byte| *byte == b'\n').expect("two lines") + 1;
+        bytes[second + 20] ^= 0x80;
+        let reading = read(&bytes);
+        assert_eq!((reading.lines.len(), reading.fault.map(|fault| fault.line)), (1, Some(2)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tunesmith_core::digest;
+use tunesmith_core::memory::Memory;
 use tunesmith_core::stage::{Answer, Credit, Curate, Edit, Judge, Measure, Objective, Retain, Reward, Stage, Weigh};
 
 use crate::error::LoadError;
@@ -128,12 +129,18 @@ impl Plugin {
 
     /// The state that the plugin keeps between calls, for checkpoints. None if it keeps none, or was not called yet.
     pub fn state(&self) -> Option<Vec<u8>> {
-        self.inner.component.state()
+        self.inner.component.save().map(|blob| blob.to_vec())
     }
 
     /// Replaces the state that the plugin keeps between calls, as a checkpoint has it. Nothing happens for plugins without state.
     pub fn set_state(&self, state: Option<Vec<u8>>) {
-        self.inner.component.set_state(state);
+        self.inner.component.restore(state);
+    }
+
+    /// What the plugin keeps between its calls, for whoever saves and restores whole runs; none if it exports no `state`.
+    /// Clones of a plugin share it.
+    pub fn memory(&self) -> Option<Arc<dyn Memory>> {
+        self.inner.component.has_memory().then(|| Arc::clone(&self.inner.component) as _)
     }
 
     /// The plugin in stage `curate`, if it exports it.

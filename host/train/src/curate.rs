@@ -1,5 +1,7 @@
 //! From the pool to the training set: the recipe's curating plugin decides, chunk by chunk; without one the data is taken as it is.
 
+pub(crate) mod decisions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,10 +17,11 @@ use tunesmith_core::stage::{Choice, Curate, Curated, Stage};
 use tunesmith_core::trace::{Record, Times};
 
 use crate::batch::PolicyPair;
-use crate::run::{RunError, no_completion, pass_on_lines};
+use crate::run::{RunError, RunFolder, no_completion, pass_on_lines};
 use crate::service::calls::Callee;
+use crate::service::recall::Recall;
 use crate::service::{Host, digests};
-use crate::tracefile::TraceFile;
+use decisions::Decision;
 
 /// The training set and what became of the rest.
 #[derive(Debug, Default)]
@@ -49,7 +52,11 @@ pub(crate) struct Curating<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) host: &'a Host,
     pub(crate) models: &'a PolicyPair,
-    pub(crate) trace: &'a mut TraceFile,
+    pub(crate) folder: &'a mut RunFolder,
+    /// What was decided before the run was stopped, chunk by chunk.
+    pub(crate) decided: Vec<Decision>,
+    /// The digest of the training set, if it was complete before the run was stopped.
+    pub(crate) known: Option<String>,
 }
 
 impl Curating<'_> {
@@ -69,11 +76,27 @@ impl Curating<'_> {
         if set.rows.is_empty() {
             return Err(RunError::EmptyTrainingSet { dropped: set.dropped });
         }
-        let record = Record::TrainingSet { rows: set.rows.len() as u64, digest: digests::of_training_set(&set.rows) };
-        self.trace.add(&record, &Times::default())?;
+        let digest = digests::of_training_set(&set.rows);
+        match &self.known {
+            Some(known) if *known != digest => return Err(self.lost("the training set does not come out as before")),
+            Some(_) => {}
+            None => {
+                let record = Record::TrainingSet { rows: set.rows.len() as u64, digest };
+                self.folder.trace.add(&record, &Times::default())?;
+            }
+        }
         Ok(set)
     }
 
+    fn lost(&self, what: &str) -> RunError {
+        RunError::Resume {
+            path: self.folder.path.clone(),
+            what: what.to_owned(),
+            hint: "begin a new run in another `output`".into(),
+        }
+    }
+
+    /// Goes through the pool: what was decided already is taken as it was, the rest is asked for.
     fn call(
         &mut self,
         curate: &Named<dyn Curate>,
@@ -82,30 +105,51 @@ impl Curating<'_> {
         observer: &mut dyn Observer,
     ) -> Result<(), RunError> {
         observer.event(Event::Begin { work: "curate", total: Some(pool.len() as u64) });
+        let mut decided = std::mem::take(&mut self.decided).into_iter();
+        let recall = Arc::new(Recall::open(&self.folder.path.join("progress").join("answers.jsonl"))?);
         for rows in pool.chunks(self.plan.generate.chunk.max(1)) {
-            let start = Instant::now();
             let chunk = Arc::new(Examples { rows: rows.to_vec(), round: 0 });
-            let callee = Callee {
-                stage: Stage::Curate,
-                plugin: &curate.name,
-                input: digests::of_examples(&chunk),
-                services: self.host.services(self.models),
-            };
-            let stage = &curate.stage;
-            let made =
-                self.host.caller.call(callee, digests::of_curated, |call| stage.curate(Arc::clone(&chunk), call));
-            pass_on_lines(self.host, observer);
-            let counts = set.take(self.plan, &curate.name, &chunk, made?)?;
-            let times = Times { total: start.elapsed().as_secs_f64(), plugins: self.host.caller.take_seconds() };
-            for (stage, seconds) in &times.plugins {
-                *set.plugin_seconds.entry(*stage).or_default() += seconds;
+            match decided.next() {
+                Some(decision) if decision.input == digests::of_examples(&chunk) => {
+                    set.take(self.plan, &curate.name, &chunk, decision.curated)?;
+                }
+                Some(_) => return Err(self.lost("the pool is not the one that was curated")),
+                None => {
+                    self.ask(curate, &chunk, &recall, (&mut *set, &mut *observer))?;
+                    recall.clear()?;
+                }
             }
             let note = format!("{} kept", set.rows.len());
-            self.trace.add(&counts.record(&chunk, self.host), &times)?;
             observer.event(Event::Advance { units: rows.len() as u64, note: &note });
         }
         observer.event(Event::Finish);
         Ok(())
+    }
+
+    /// Asks the plugin about a chunk. What it says is on disk before the trace speaks of it.
+    fn ask(
+        &mut self,
+        curate: &Named<dyn Curate>,
+        chunk: &Arc<Examples>,
+        recall: &Arc<Recall>,
+        (set, observer): (&mut TrainingSet, &mut dyn Observer),
+    ) -> Result<(), RunError> {
+        let start = Instant::now();
+        let input = digests::of_examples(chunk);
+        let services = self.host.recalling_services(self.models, recall);
+        let callee = Callee { stage: Stage::Curate, plugin: &curate.name, input: input.clone(), services };
+        let stage = &curate.stage;
+        let made = self.host.caller.call(callee, digests::of_curated, |call| stage.curate(Arc::clone(chunk), call));
+        pass_on_lines(self.host, observer);
+        let decision = Decision::new(input, made?);
+        self.folder.decision(&decision)?;
+        let counts = set.take(self.plan, &curate.name, chunk, decision.curated)?;
+        let times = Times { total: start.elapsed().as_secs_f64(), plugins: self.host.caller.take_seconds() };
+        for (stage, seconds) in &times.plugins {
+            *set.plugin_seconds.entry(*stage).or_default() += seconds;
+        }
+        self.folder.trace.add(&counts.record(chunk, self.host), &times)?;
+        self.folder.progress(self.plan, self.host)
     }
 }
 

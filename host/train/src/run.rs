@@ -1,8 +1,10 @@
 //! A whole run: curate, train, measure, and a folder that explains what happened.
 
+mod disk;
 mod error;
 mod folder;
 mod preflight;
+mod resume;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -24,13 +26,15 @@ use crate::evaluate::Evaluator;
 use crate::model::LanguageModel;
 use crate::service::{Caller, Host};
 
+pub(crate) use disk::{folder_whole, remove_folder, write_json};
 pub use error::RunError;
-pub(crate) use folder::{folder_whole, write_json};
+pub(crate) use folder::{Place, RunFolder};
 pub(crate) use preflight::no_completion;
-pub use preflight::{Forecast, check};
+pub use preflight::{Forecast, check, check_inputs};
+pub use resume::{Standing, standing};
 pub use summary::{RunSummary, SetSummary};
 pub(crate) use training::{Outcome, Training};
-pub use whole::run;
+pub use whole::{resume, run};
 
 /// An evaluation set.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,7 +99,7 @@ fn host(plan: &Plan, inputs: &RunInputs) -> Host {
     Host {
         encoder: Arc::new(Encoder::new(&inputs.model)),
         plan: plan.generate.clone(),
-        caller: Arc::new(Caller::new(plan.seed)),
+        caller: Arc::new(Caller::new(plan.seed, inputs.stages.memories.clone())),
         judge: inputs.stages.judge.clone(),
     }
 }

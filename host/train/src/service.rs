@@ -4,6 +4,7 @@ pub(crate) mod calls;
 pub(crate) mod digests;
 mod judging;
 mod language;
+pub(crate) mod recall;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::tensors::BurnTensors;
 pub(crate) use calls::Caller;
 use judging::JudgeService;
 use language::{Forwarding, HostModel};
+use recall::{Recall, RecallingModels};
 
 /// A model in its folder as stages and commands see it.
 pub fn open(model: &model::LanguageModel, plan: &GeneratePlan) -> Arc<dyn LanguageModel> {
@@ -44,6 +46,12 @@ impl Host {
     /// For a stage that works on text: models as they are now, and the judge.
     pub(crate) fn services(&self, models: &PolicyPair) -> Services {
         self.with_models(Arc::new(self.models(models, None)))
+    }
+
+    /// As [`Host::services`], for a curating stage: what the models answer is kept.
+    pub(crate) fn recalling_services(&self, models: &PolicyPair, recall: &Arc<Recall>) -> Services {
+        let models = Arc::new(self.models(models, None));
+        self.with_models(Arc::new(RecallingModels { models, recall: Arc::clone(recall) }))
     }
 
     /// For an objective: also forward passes in the engine of its batch.

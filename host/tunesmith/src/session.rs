@@ -24,6 +24,9 @@ pub struct Options {
     pub set: Vec<(String, String)>,
     /// The run folder, instead of the recipe's `output`. Relative to the current folder.
     pub output: Option<PathBuf>,
+    /// Goes on with the run in the output folder, wherever it was stopped, in place of beginning one. The recipe, the plugins, the data and
+    /// the model must be those that it was begun with; only `train.checkpoint-every` and `train.keep-checkpoints` may be others.
+    pub resume: bool,
     /// Where compiled plugins are kept between runs; none compiles them each time. Must be a folder that only this user can write to.
     pub cache: Option<PathBuf>,
     /// What each plugin may use up.
@@ -35,12 +38,14 @@ pub struct Session {
     written: Written,
     plan: Plan,
     parts: Parts,
+    purpose: Purpose,
 }
 
 /// What a session is opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Run,
+    Resume,
     Evaluate,
 }
 
@@ -54,7 +59,8 @@ impl Session {
         Self::open_with(recipe, &Options::default())
     }
 
-    /// Reads the recipe and every file it names, and checks them against each other: keys and ranges, that the output folder is free,
+    /// Reads the recipe and every file it names, and checks them against each other: keys and ranges, that the output folder is free (or, to
+    /// [resume](Options::resume), holds a run that was begun with the same),
     /// data, the model's configuration, tokenizer and the heads of its weights, plugins with their stages, grants and settings.
     /// Nothing is written, no weight is read and no plugin is run: a mistake costs milliseconds.
     ///
@@ -62,22 +68,27 @@ impl Session {
     ///
     /// Fails with the first fault; see [`Error`].
     pub fn open_with(recipe: &Path, options: &Options) -> Result<Self, Error> {
-        Self::open_for(Purpose::Run, recipe, options)
+        Self::open_for(if options.resume { Purpose::Resume } else { Purpose::Run }, recipe, options)
     }
 
     fn open_for(purpose: Purpose, recipe: &Path, options: &Options) -> Result<Self, Error> {
         let (written, mut plan) = Written::read(recipe, &options.set)?;
         expect_known_work(&written, &plan, purpose)?;
+        if purpose != Purpose::Evaluate
+            && let Some(output) = &options.output
+        {
+            plan.output = std::path::absolute(output).unwrap_or_else(|_| output.clone());
+        }
         if purpose == Purpose::Run {
-            if let Some(output) = &options.output {
-                plan.output = std::path::absolute(output).unwrap_or_else(|_| output.clone());
-            }
             expect_free(&written, &plan.output, options.output.is_some())?;
         }
         let (pool, evals) = data::read(&written, &mut plan)?;
         model::check(&written, &mut plan)?;
         let plugins = plugins::load(&written, &mut plan, options)?;
-        Ok(Self { written, plan, parts: Parts { pool, evals, plugins } })
+        if purpose == Purpose::Resume {
+            wire::expect_run(&written, &plan)?;
+        }
+        Ok(Self { written, plan, parts: Parts { pool, evals, plugins }, purpose })
     }
 
     /// The recipe with every choice made: what runs, and what the run folder records.
@@ -95,14 +106,19 @@ impl Session {
         wire::forecast(&self.written, &self.plan, &self.parts, observer)
     }
 
-    /// Does the whole run: curate, train, measure before and after, and write the run folder.
+    /// Does the whole run: curate, train, measure before and after, and write the run folder. If the session was opened to
+    /// [resume](Options::resume), it does what a stopped run has not done yet, and the trace comes out as if it had never been stopped; of a run
+    /// that came to its end it gives the summary.
     ///
     /// # Errors
     ///
     /// Fails when the work does: a plugin declines or breaks its contract, rows are too long, a loss is not finite, the disk is full.
     /// The last checkpoint stays intact.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Summary, Error> {
-        wire::run(&self.written, &self.plan, &self.parts, observer)
+        match self.purpose {
+            Purpose::Resume => wire::resume(&self.written, &self.plan, &self.parts, observer),
+            Purpose::Run | Purpose::Evaluate => wire::run(&self.written, &self.plan, &self.parts, observer),
+        }
     }
 }
 
@@ -148,7 +164,7 @@ fn expect_free(written: &Written, output: &Path, is_given: bool) -> Result<(), E
             None => Ok(()),
             Some(_) if output.join("plan.json").exists() => Err(taken(
                 format!("`{}` already holds a run", output.display()),
-                "nothing is ever overwritten: give another `output`, or remove that folder yourself",
+                "nothing is ever overwritten: give another `output`, or go on with a run that was stopped by `--resume`",
             )),
             Some(_) => Err(taken(
                 format!("`{}` exists and is not empty", output.display()),

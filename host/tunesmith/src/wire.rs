@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tunesmith_core::data::Example;
+use tunesmith_core::memory::Memory;
 use tunesmith_core::model::{Generation, Prompt, Sampling};
 use tunesmith_core::plan::{GeneratePlan, Plan};
 use tunesmith_core::set::{Event, Named, Observer, Stages};
 use tunesmith_core::stage::Stage;
 use tunesmith_train::device;
 use tunesmith_train::model::LanguageModel;
-use tunesmith_train::run::{self, EvalSet, RunError, RunInputs};
+use tunesmith_train::run::{self, EvalSet, RunError, RunInputs, Standing};
 use tunesmith_train::service;
 
 pub use tunesmith_train::run::{Forecast, RunSummary as Summary, SetSummary};
@@ -56,7 +57,30 @@ pub(crate) fn forecast(
     observer: &mut dyn Observer,
 ) -> Result<Forecast, Error> {
     let inputs = inputs(plan, parts, observer)?;
-    run::check(plan, &inputs).map_err(|error| fault(written, plan, error))
+    run::check_inputs(plan, &inputs).map_err(|error| fault(written, plan, error))
+}
+
+/// Fails unless there is a run of this plan to go on with. A run that came to its end is one.
+pub(crate) fn expect_run(written: &Written, plan: &Plan) -> Result<(), Error> {
+    run::standing(plan).map(|_| ()).map_err(|error| fault(written, plan, error))
+}
+
+/// Goes on with the run of a plan. One that came to its end is told as it is.
+pub(crate) fn resume(
+    written: &Written,
+    plan: &Plan,
+    parts: &Parts,
+    observer: &mut dyn Observer,
+) -> Result<Summary, Error> {
+    let fault = |error| fault(written, plan, error);
+    if let Standing::Finished(summary) = run::standing(plan).map_err(fault)? {
+        let note = format!("the run in `{}` came to its end already; nothing was done", plan.output.display());
+        observer.event(Event::Note(&note));
+        return Ok(*summary);
+    }
+    let inputs = inputs(plan, parts, observer)?;
+    run::check_inputs(plan, &inputs).map_err(fault)?;
+    run::resume(plan, inputs, observer).map_err(|error| Error::run("the run failed", error))
 }
 
 /// Does the whole run of a plan.
@@ -98,7 +122,9 @@ fn fault(written: &Written, plan: &Plan, error: RunError) -> Error {
             Error::data(written.fault(field, "a row cannot be used").because(error))
         }
         RunError::Data(error) => Error::data(written.fault("data", "the data cannot be used").because(error)),
-        RunError::Output { .. } => Error::output(written.fault("output", "the folder cannot be used").because(error)),
+        RunError::Output { .. } | RunError::Resume { .. } => {
+            Error::output(written.fault("output", "the folder cannot be used").because(error))
+        }
         RunError::Model(error) => Error::model(written.fault("model.path", "the model cannot be used").because(error)),
         error => Error::run("the run cannot begin", error),
     }
@@ -173,5 +199,19 @@ fn stages(plugins: &[Placed]) -> Stages {
             Stage::Edit | Stage::Answer | Stage::Retain => {}
         }
     }
+    stages.memories = memories(plugins);
     stages
+}
+
+/// What plugins keep between calls. Stages may share a plugin; its memory has the name of the first of them.
+fn memories(plugins: &[Placed]) -> Vec<Named<dyn Memory>> {
+    let mut memories: Vec<Named<dyn Memory>> = Vec::new();
+    for (index, Placed { stage, plugin, .. }) in plugins.iter().enumerate() {
+        let Some(memory) = plugin.memory() else { continue };
+        let is_known = memories.iter().any(|known| std::ptr::addr_eq(Arc::as_ptr(&known.stage), Arc::as_ptr(&memory)));
+        if !is_known {
+            memories.push(Named::new(format!("{index} {stage} {}", plugin.name()), memory));
+        }
+    }
+    memories
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use tunesmith::{Session, Summary};
+use tunesmith::{Options, Session, Summary};
 
 use super::{options, print_json};
 use crate::arguments::Train;
@@ -11,7 +11,8 @@ use crate::progress::Progress;
 use crate::terminal::{one_line, print, table};
 
 pub(crate) fn run(train: &Train) -> Result<()> {
-    let session = Session::open_with(&train.recipe.recipe, &options(&train.recipe, train.output.as_deref()))?;
+    let options = Options { resume: train.resume, ..options(&train.recipe, train.output.as_deref()) };
+    let session = Session::open_with(&train.recipe.recipe, &options)?;
     let mut progress = Progress::new();
     let summary = session.run(&mut progress)?;
     drop(progress);

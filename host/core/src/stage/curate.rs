@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::call::Call;
 use crate::data::Examples;
 use crate::error::CallError;
@@ -17,7 +19,7 @@ pub trait Curate: Send + Sync {
 }
 
 /// What a curating plugin said.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Curated {
     /// The choices, in the order in which they were made.
     pub choices: Vec<Choice>,
@@ -26,7 +28,8 @@ pub struct Curated {
 }
 
 /// One choice. Rows are numbers into the pool of the call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "each variant is the WIT method of its name, documented there")]
 pub enum Choice {
     Keep { row: usize, provenance: String },

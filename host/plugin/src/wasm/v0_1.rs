@@ -20,6 +20,7 @@ use std::time::Duration;
 use tunesmith_core::call::Call;
 use tunesmith_core::digest;
 use tunesmith_core::error::CallError;
+use tunesmith_core::memory::Memory;
 use tunesmith_core::stage::Stage;
 use tunesmith_core::tensors::Tensors;
 use wasmtime::component::types::ComponentItem;
@@ -31,7 +32,6 @@ pub(crate) use self::stage::Adapters;
 use self::bindings::exports::tunesmith::method::state as guest_state;
 use self::bindings::tunesmith::method::types;
 use self::call::CallState;
-use self::memory::Memory;
 use self::state::Keeper;
 use super::engine::{Engine, TICK};
 use super::fault::{Cause, Fault};
@@ -119,16 +119,9 @@ impl WasmPlugin {
             .map_err(|error| error.context(format!("the exported function `{interface}.{function}` has another type")))
     }
 
-    /// The state that the plugin keeps between calls, if it keeps any and has been called.
-    pub(crate) fn state(&self) -> Option<Vec<u8>> {
-        self.memory.as_ref().and_then(|memory| memory.keeper.blob()).map(|blob| blob.to_vec())
-    }
-
-    /// Replaces the state that the plugin keeps between calls.
-    pub(crate) fn set_state(&self, blob: Option<Vec<u8>>) {
-        if let Some(memory) = &self.memory {
-            memory.keeper.set(blob);
-        }
+    /// Whether the plugin keeps anything between its calls.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.memory.is_some()
     }
 
     /// Runs one call on a fresh instance: restores the state, asks, saves the state, and reports in any case.
@@ -216,6 +209,18 @@ impl WasmPlugin {
                     _ => CallError::Broken { plugin, stage, source: Box::new(fault) },
                 }
             }
+        }
+    }
+}
+
+impl Memory for WasmPlugin {
+    fn save(&self) -> Option<Arc<Vec<u8>>> {
+        self.memory.as_ref().and_then(|memory| memory.keeper.blob())
+    }
+
+    fn restore(&self, blob: Option<Vec<u8>>) {
+        if let Some(memory) = &self.memory {
+            memory.keeper.set(blob);
         }
     }
 }

@@ -26,6 +26,7 @@ fn plan() -> TrainPlan {
         max_length: 0,
         truncate: false,
         checkpoint_every: 0,
+        keep_checkpoints: 1,
         digest_every: 1,
     }
 }

@@ -60,6 +60,16 @@ pub enum RunError {
         /// What to do.
         hint: String,
     },
+    /// A run that was stopped cannot go on. Mend what is named, or begin a new run.
+    #[error("the run in `{}` cannot go on: {what}\nhint: {hint}", path.display())]
+    Resume {
+        /// The run folder, or the checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// A file of the run could not be written or read.
     #[error("cannot write `{}`", path.display())]
     Io {

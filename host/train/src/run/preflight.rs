@@ -33,6 +33,15 @@ pub struct Forecast {
 /// the model.
 pub fn check(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunError> {
     folder::refuse_taken(&plan.output)?;
+    check_inputs(plan, inputs)
+}
+
+/// As [`check`], for a run that goes on: the output folder is not looked at. [`resume`](super::resume) does the same.
+///
+/// # Errors
+///
+/// As [`check`].
+pub fn check_inputs(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunError> {
     let lengths = length_rule(plan, inputs)?;
     check_prompts(plan, inputs)?;
     let encoder = Encoder::new(&inputs.model);

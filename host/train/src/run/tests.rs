@@ -2,6 +2,7 @@
 
 mod faults;
 mod losses;
+mod resume;
 mod services;
 mod traces;
 

@@ -9,10 +9,12 @@ use serde::Serialize;
 use tunesmith_core::plan::Plan;
 use tunesmith_core::set::{Event, Observer};
 use tunesmith_core::stage::Stage;
-use tunesmith_core::trace::{Record, StepRecord, Times};
+use tunesmith_core::trace::{Line, Record, StepRecord, Times};
 
-use super::folder::{RunFolder, folder_whole, write_json, write_json_lines};
+use super::disk::{folder_whole, write_json, write_json_lines};
+use super::folder::RunFolder;
 use super::preflight::{self, length_rule, steps_of_one_pass};
+use super::resume::{Past, Standing, reopen, standing};
 use super::{RunError, RunInputs, RunSummary, SetSummary, Training, host, pass_on_lines};
 use crate::batch::PolicyPair;
 use crate::batching::{EncodedTarget, Sampler};
@@ -34,27 +36,55 @@ use crate::step::step;
 /// Fails at the first error; what was written until then stays, checkpoints are whole.
 #[expect(clippy::needless_pass_by_value, reason = "the caller gives the model up: what is trained shares its memory")]
 pub fn run(plan: &Plan, inputs: RunInputs, observer: &mut dyn Observer) -> Result<RunSummary, RunError> {
-    let start = Instant::now();
     preflight::check(plan, &inputs)?;
-    refuse_what_is_not_there_yet(&inputs)?;
-    let host = host(plan, &inputs);
-    let models = models(plan, &inputs)?;
-    let folder = RunFolder::create(plan)?;
-    let mut whole = Whole { plan, inputs: &inputs, host: &host, folder, observer, summary: RunSummary::default() };
-    let record = Record::Start {
-        plan: plan.digest(),
-        host: env!("CARGO_PKG_VERSION").into(),
-        device: device_class(&plan.model.device),
-    };
-    whole.folder.trace.add(&record, &Times::default())?;
-    whole.folder.sync()?;
+    go(plan, &inputs, observer, |_| Ok((RunFolder::create(plan)?, Past::default())))
+}
 
+/// Goes on with the run in `plan.output` that was stopped, wherever that was, and does the rest of it. The trace comes out as if the run had
+/// never been stopped, wall times aside. A run that came to its end is left as it is.
+///
+/// # Errors
+///
+/// As [`run`], and when there is no run in the folder, another process works on it, or it was begun with another plan.
+#[expect(clippy::needless_pass_by_value, reason = "as `run`, so that the two are called alike")]
+pub fn resume(plan: &Plan, inputs: RunInputs, observer: &mut dyn Observer) -> Result<RunSummary, RunError> {
+    if let Standing::Finished(summary) = standing(plan)? {
+        return Ok(*summary);
+    }
+    preflight::check_inputs(plan, &inputs)?;
+    go(plan, &inputs, observer, |observer| reopen(plan, observer))
+}
+
+/// Opens the folder, and does what is not done yet.
+fn go(
+    plan: &Plan,
+    inputs: &RunInputs,
+    observer: &mut dyn Observer,
+    open: impl FnOnce(&mut dyn Observer) -> Result<(RunFolder, Past), RunError>,
+) -> Result<RunSummary, RunError> {
+    let start = Instant::now();
+    refuse_what_is_not_there_yet(inputs)?;
+    let host = host(plan, inputs);
+    let models = models(plan, inputs)?;
+    let (folder, past) = open(observer)?;
+    host.caller.restore(past.calls.clone());
+    let mut whole = Whole { plan, inputs, host: &host, folder, observer, past, summary: RunSummary::default() };
+    whole.begin()?;
     whole.measure(&models, 0)?;
     let set = whole.curate(&models)?;
     let mut training = whole.training(&set, models)?;
     whole.train(&mut training)?;
     whole.measure(&training.models, training.step)?;
     whole.finish(&training, &set, start)
+}
+
+/// The first line of the trace.
+pub(super) fn start_record(plan: &Plan) -> Record {
+    Record::Start {
+        plan: plan.digest(),
+        host: env!("CARGO_PKG_VERSION").into(),
+        device: device_class(&plan.model.device),
+    }
 }
 
 /// Stages that a recipe can name, but that no step calls yet.
@@ -92,18 +122,56 @@ struct Whole<'a> {
     host: &'a Host,
     folder: RunFolder,
     observer: &'a mut dyn Observer,
+    past: Past,
     summary: RunSummary,
 }
 
 impl<'a> Whole<'a> {
+    /// Begins the trace, or sums up what it says already.
+    fn begin(&mut self) -> Result<(), RunError> {
+        if self.past.lines.is_empty() {
+            self.folder.trace.add(&start_record(self.plan), &Times::default())?;
+            return self.folder.sync();
+        }
+        for Line { record, times, .. } in std::mem::take(&mut self.past.lines) {
+            self.recall(record, &times);
+        }
+        Ok(())
+    }
+
+    /// Adds to the summary what the run did before it was stopped.
+    fn recall(&mut self, record: Record, times: &Times) {
+        self.summary.seconds += times.total;
+        match record {
+            Record::Step(record) => self.sum_up(&record, times),
+            Record::Curate { .. } => {
+                self.spend(&times.plugins);
+                self.summary.curate_seconds += times.total;
+            }
+            Record::Measure { step, set, metrics, .. } => {
+                self.spend(&times.plugins);
+                let rows = self.inputs.evals.iter().find(|eval| eval.name == set).map_or(0, |eval| eval.examples.len());
+                self.keep(set, rows as u64, step, metrics);
+            }
+            Record::TrainingSet { digest, .. } => self.past.training_set = Some(digest),
+            Record::Start { .. } | Record::End { .. } => {}
+        }
+    }
+
     fn curate(&mut self, models: &PolicyPair) -> Result<TrainingSet, RunError> {
         let start = Instant::now();
-        let trace = &mut self.folder.trace;
-        let curating = Curating { plan: self.plan, host: self.host, models, trace };
+        let curating = Curating {
+            plan: self.plan,
+            host: self.host,
+            models,
+            folder: &mut self.folder,
+            decided: std::mem::take(&mut self.past.decisions),
+            known: self.past.training_set.take(),
+        };
         let set = curating.training_set(self.inputs.stages.curate.as_ref(), &self.inputs.pool, self.observer)?;
         write_json_lines(&self.folder.path.join("curated.jsonl"), &set.lines())?;
         self.spend(&set.plugin_seconds);
-        self.summary.curate_seconds = start.elapsed().as_secs_f64();
+        self.summary.curate_seconds += start.elapsed().as_secs_f64();
         Ok(set)
     }
 
@@ -126,7 +194,7 @@ impl<'a> Whole<'a> {
             0 => steps_of_one_pass(rows.len(), self.plan.train.batch),
             steps => steps,
         };
-        Ok(Training {
+        let mut training = Training {
             plan: self.plan,
             stages: &self.inputs.stages,
             host: self.host,
@@ -137,24 +205,28 @@ impl<'a> Whole<'a> {
             rate: LearningRate::new(&self.plan.train, steps),
             step: 0,
             steps,
-        })
+        };
+        if let Some(checkpoint) = &self.past.checkpoint {
+            checkpoint::load(checkpoint, &mut training)?;
+        }
+        Ok(training)
     }
 
     fn train(&mut self, training: &mut Training<'_>) -> Result<(), RunError> {
         self.observer.event(Event::Begin { work: "train", total: Some(u64::from(training.steps)) });
+        self.observer.event(Event::Advance { units: u64::from(training.step), note: "" });
+        let is_due = |every: u32, step: u32| every > 0 && step.is_multiple_of(every);
         while training.step < training.steps {
+            // A checkpoint lies before the measurement of its step: who goes on from it measures first.
+            if training.step > 0 && is_due(self.plan.measure.every, training.step) {
+                self.measure(&training.models, training.step)?;
+            }
             let start = Instant::now();
             let made = step(training);
             pass_on_lines(self.host, self.observer);
-            let record = made?;
-            self.note(record, start.elapsed().as_secs_f64())?;
-            let is_last = training.step == training.steps;
-            let is_due = |every: u32| every > 0 && training.step.is_multiple_of(every);
-            if is_due(self.plan.train.checkpoint_every) || is_last {
+            self.note(made?, start.elapsed().as_secs_f64())?;
+            if is_due(self.plan.train.checkpoint_every, training.step) || training.step == training.steps {
                 self.checkpoint(training)?;
-            }
-            if is_due(self.plan.measure.every) && !is_last {
-                self.measure(&training.models, training.step)?;
             }
         }
         self.observer.event(Event::Finish);
@@ -164,25 +236,31 @@ impl<'a> Whole<'a> {
     /// Writes down a step.
     fn note(&mut self, record: StepRecord, seconds: f64) -> Result<(), RunError> {
         let times = Times { total: seconds, plugins: self.host.caller.take_seconds() };
-        self.spend(&times.plugins);
+        self.sum_up(&record, &times);
         let line = MetricLine::new(&record, &times);
         self.folder.metric(&line)?;
         let note = format!("loss {:.4}  {:.0} tokens/s", record.loss, line.tokens_per_second);
-        let summary = &mut self.summary;
-        summary.loss_first.get_or_insert(record.loss);
-        summary.loss_last = Some(record.loss);
-        summary.tokens += record.tokens;
-        summary.loss_tokens += record.loss_tokens;
-        summary.train_seconds += seconds;
-        summary.step_plugin_share += times.plugins.values().sum::<f64>();
         self.folder.trace.add(&Record::Step(record), &times)?;
         self.observer.event(Event::Advance { units: 1, note: &note });
         Ok(())
     }
 
+    /// Adds a step to the summary.
+    fn sum_up(&mut self, record: &StepRecord, times: &Times) {
+        self.spend(&times.plugins);
+        let summary = &mut self.summary;
+        summary.loss_first.get_or_insert(record.loss);
+        summary.loss_last = Some(record.loss);
+        summary.tokens += record.tokens;
+        summary.loss_tokens += record.loss_tokens;
+        summary.train_seconds += times.total;
+        summary.step_plugin_share += times.plugins.values().sum::<f64>();
+    }
+
     fn checkpoint(&mut self, training: &Training<'_>) -> Result<(), RunError> {
         self.folder.sync()?;
-        let path = checkpoint::save(&self.folder.path, training, self.folder.trace.head(), &self.inputs.model.folder)?;
+        let path = checkpoint::save(&self.folder.path, training, self.folder.place(), &self.inputs.model.folder)?;
+        checkpoint::prune(&self.folder.path, training.step, self.plan.train.keep_checkpoints)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.observer.event(Event::Note(&format!("checkpoint `{name}` written")));
         Ok(())
@@ -191,6 +269,9 @@ impl<'a> Whole<'a> {
     fn measure(&mut self, models: &PolicyPair, step: u32) -> Result<(), RunError> {
         let evaluator = Evaluator { host: self.host, stages: &self.inputs.stages, with_kl: self.plan.measure.kl };
         for set in &self.inputs.evals {
+            if step == 0 && self.summary.sets.iter().any(|known| known.name == set.name) {
+                continue;
+            }
             let start = Instant::now();
             let work = format!("measure {}", set.name);
             let measured = evaluator.measure(set, models, step > 0, &work, self.observer);
@@ -205,6 +286,9 @@ impl<'a> Whole<'a> {
             let record = Record::Measure { step, set: set.name.clone(), metrics: metrics.clone(), calls };
             self.folder.trace.add(&record, &times)?;
             self.keep(set.name.clone(), set.examples.len() as u64, step, metrics);
+            if step == 0 {
+                self.folder.progress(self.plan, self.host)?;
+            }
         }
         Ok(())
     }
@@ -228,16 +312,10 @@ impl<'a> Whole<'a> {
 
     /// Exports what was trained, ends the trace and sums up.
     fn finish(mut self, training: &Training<'_>, set: &TrainingSet, start: Instant) -> Result<RunSummary, RunError> {
-        let name = if self.plan.model.lora.is_some() { "adapter" } else { "model" };
-        let trained = self.folder.path.join(name);
-        // `save_trained` makes a folder of this name inside the folder that it is given.
-        let inside = self.folder.path.join(".trained");
-        folder_whole(&inside, |partial| {
-            checkpoint::save_trained(partial, &training.models.policy, self.plan, &self.inputs.model.folder).map(|_| ())
+        let trained = self.folder.path.join(checkpoint::trained_name(self.plan));
+        folder_whole(&trained, |partial| {
+            checkpoint::save_trained(partial, &training.models.policy, self.plan, &self.inputs.model.folder)
         })?;
-        std::fs::rename(inside.join(name), &trained).map_err(RunError::io(&trained))?;
-        std::fs::remove_dir(&inside).map_err(RunError::io(&inside))?;
-
         let parameters = digest_of_trained(&training.models.policy);
         let record = Record::End { steps: training.step, parameters: parameters.clone() };
         self.folder.trace.add(&record, &Times::default())?;
@@ -251,7 +329,7 @@ impl<'a> Whole<'a> {
         summary.dropped.clone_from(&set.dropped);
         summary.parameters = parameters;
         summary.trace = self.folder.trace.head().to_owned();
-        summary.seconds = start.elapsed().as_secs_f64();
+        summary.seconds += start.elapsed().as_secs_f64();
         summary.tokens_per_second = share(summary.tokens as f64, summary.train_seconds);
         summary.plugin_share = share(summary.plugin_seconds.values().sum(), summary.seconds);
         summary.step_plugin_share = share(summary.step_plugin_share, summary.train_seconds);

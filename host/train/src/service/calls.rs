@@ -1,24 +1,35 @@
-//! Every call of a stage: numbered, timed, recorded.
+//! Every call of a stage: numbered, timed, recorded; and what plugins keep from one to the next.
 
 use std::collections::BTreeMap;
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tunesmith_core::call::{Call, LogLine, Report, Services};
 use tunesmith_core::error::CallError;
+use tunesmith_core::memory::Memory;
+use tunesmith_core::set::Named;
 use tunesmith_core::stage::Stage;
 use tunesmith_core::trace::CallRecord;
 
 /// Makes calls and keeps their records until somebody takes them.
 pub(crate) struct Caller {
     seed: u64,
+    memories: Vec<Named<dyn Memory>>,
     log: Mutex<Log>,
+}
+
+/// What later calls depend on: with it a run goes on as if it had never stopped.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct CallState {
+    /// How many calls each stage has had; their random numbers follow from it.
+    pub(crate) numbers: BTreeMap<Stage, u64>,
+    /// What each plugin keeps between its calls, by the name of the memory.
+    pub(crate) memories: BTreeMap<String, Arc<Vec<u8>>>,
 }
 
 #[derive(Default)]
 struct Log {
     numbers: BTreeMap<Stage, u64>,
-    states: BTreeMap<String, String>,
     records: Vec<CallRecord>,
     seconds: BTreeMap<Stage, f64>,
     lines: Vec<(String, LogLine)>,
@@ -33,8 +44,25 @@ pub(crate) struct Callee<'a> {
 }
 
 impl Caller {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, log: Mutex::default() }
+    /// A caller that has made no call yet; plugins remember nothing.
+    pub(crate) fn new(seed: u64, memories: Vec<Named<dyn Memory>>) -> Self {
+        let caller = Self { seed, memories, log: Mutex::default() };
+        caller.restore(CallState::default());
+        caller
+    }
+
+    /// What later calls depend on. Not to be asked inside a call.
+    pub(crate) fn state(&self) -> CallState {
+        let kept = |memory: &Named<dyn Memory>| Some((memory.name.clone(), memory.stage.save()?));
+        CallState { numbers: self.log().numbers.clone(), memories: self.memories.iter().filter_map(kept).collect() }
+    }
+
+    /// Goes on from what [`Caller::state`] gave.
+    pub(crate) fn restore(&self, mut state: CallState) {
+        for memory in &self.memories {
+            memory.stage.restore(state.memories.remove(&memory.name).map(|blob| blob.to_vec()));
+        }
+        self.log().numbers = state.numbers;
     }
 
     /// Makes a call; `output` gives the digest of the answer.
@@ -69,9 +97,6 @@ impl Caller {
             *log.seconds.entry(stage).or_default() += own.as_secs_f64();
         }
         log.lines.extend(mem::take(&mut report.lines).into_iter().map(|line| (plugin.to_owned(), line)));
-        if let Some(state) = &report.state {
-            log.states.insert(format!("{stage}/{plugin}"), state.clone());
-        }
         if let Some(output) = output {
             log.records.push(CallRecord { stage, plugin: plugin.to_owned(), input, output, report });
         }
@@ -90,16 +115,6 @@ impl Caller {
     /// Lines that plugins logged since the last time, with the plugin's name.
     pub(crate) fn take_lines(&self) -> Vec<(String, LogLine)> {
         mem::take(&mut self.log().lines)
-    }
-
-    /// How many calls each stage has had.
-    pub(crate) fn numbers(&self) -> BTreeMap<Stage, u64> {
-        self.log().numbers.clone()
-    }
-
-    /// The digest of each plugin's last state, by stage and plugin.
-    pub(crate) fn states(&self) -> BTreeMap<String, String> {
-        self.log().states.clone()
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

@@ -10,11 +10,12 @@ use tunesmith_core::stage::Stage;
 use tunesmith_core::tensors::Tensors;
 use wasmtime::component::{Resource, ResourceTable};
 
+use super::Identity;
 use super::bindings::tunesmith::method::types;
 use super::desk::Desk;
 use super::journal::Journal;
+use super::memory::Memory;
 use super::random::Numbers;
-use super::{Identity, Memory};
 use crate::grants::Grant;
 use crate::wasm::fault::Cause;
 

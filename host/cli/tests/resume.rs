@@ -1,0 +1,223 @@
+//! The real program, killed in the middle of its work and started again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+const STEPS: usize = 60;
+
+const RECIPE: &str = r#"seed = 5
+output = "run"
+[model]
+path = "model"
+adapter = { lora = { rank = 2, alpha = 4 } }
+[data]
+train = "train.jsonl"
+eval = { near = "test.jsonl", far = "test.jsonl" }
+[plugins]
+tally = { path = "tally.wasm", grants = ["model.generate"] }
+[curate]
+plugin = "tally"
+chunk = 4
+[weigh]
+plugin = "tally"
+[generate]
+max-tokens = 8
+[train]
+steps = 60
+batch = 4
+micro-batch = 2
+learning-rate = 0.01
+checkpoint-every = 7
+digest-every = 1
+"#;
+
+/// A recipe with a tiny model, data, and a plugin that keeps state between its calls.
+struct Lab(TempDir);
+
+impl Lab {
+    fn new() -> Self {
+        let lab = Self(tempfile::tempdir().expect("a temporary folder"));
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let read = |path: &str| {
+            fs::read(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins` first"))
+        };
+        fs::create_dir(lab.path("model")).expect("writable");
+        for name in ["config.json", "generation_config.json", "model.safetensors"] {
+            lab.write(&format!("model/{name}"), &read(&format!("tests/fixtures/tiny-llama/{name}")));
+        }
+        lab.write("model/tokenizer.json", tokenizer(96).to_string().as_bytes());
+        let template = "{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}";
+        let settings = json!({"eos_token": "</s>", "chat_template": template});
+        lab.write("model/tokenizer_config.json", settings.to_string().as_bytes());
+        let row = |id: usize| json!({"prompt": format!("say {id}"), "completion": "abcdefgh"[..=id % 8]}).to_string();
+        lab.write("train.jsonl", (0..24).map(row).collect::<Vec<_>>().join("\n").as_bytes());
+        lab.write("test.jsonl", (0..4).map(row).collect::<Vec<_>>().join("\n").as_bytes());
+        lab.write("tally.wasm", &read("tests/components/tally.wasm"));
+        lab.write("recipe.toml", RECIPE.as_bytes());
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &[u8]) {
+        fs::write(self.path(name), content).expect("writable");
+    }
+
+    fn train(&self, output: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tunesmith"));
+        command.current_dir(self.0.path()).env("TUNESMITH_CACHE", self.path("cache"));
+        command.args(["train", "recipe.toml", "--output", output]).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end; gives what was said on standard error.
+    #[track_caller]
+    fn finish(&self, output: &str, more: &[&str]) -> String {
+        let ended = self.train(output, more).output().expect("the program starts");
+        let told = String::from_utf8(ended.stderr).expect("text");
+        assert!(ended.status.success(), "{told}");
+        told
+    }
+}
+
+/// A tokenizer with one token per character: `<unk>` 0, `<s>` 1, `</s>` 2, then ASCII from the blank on.
+fn tokenizer(size: u32) -> Value {
+    let special = ["<unk>", "<s>", "</s>"];
+    let token = |id: u32| match special.get(id as usize) {
+        Some(text) => (*text).to_owned(),
+        None => char::from_u32(29 + id).expect("a small code point").to_string(),
+    };
+    let vocabulary: Map<String, Value> = (0..size).map(|id| (token(id), Value::from(id))).collect();
+    let added = |(id, text): (usize, &&str)| json!({"id": id, "content": text, "special": true, "normalized": false, "single_word": false, "lstrip": false, "rstrip": false});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+        "added_tokens": special.iter().enumerate().map(added).collect::<Vec<_>>(),
+        "decoder": {"type": "Fuse"},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "<unk>", "dropout": null,
+            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false}
+    })
+}
+
+fn trace(run: &Path) -> String {
+    // A line may be half written while the other process is at work.
+    fs::read(run.join("trace.jsonl")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// Everything that must not depend on whether the run was stopped.
+fn outcome(run: &Path) -> Vec<String> {
+    let text = |name: &str| fs::read_to_string(run.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let hashed = |line: &str| line.split_once(r#","record":"#).expect("a trace line").1.to_owned();
+    let hash = |line: &str| line.split_once(r#","previous""#).expect("a trace line").0.to_owned();
+    let mut outcome: Vec<String> = trace(run).lines().map(|line| format!("{} {}", hash(line), hashed(line))).collect();
+    outcome.extend([text("curated.jsonl"), text("samples.jsonl")]);
+    outcome.push(format!("{:?}", fs::read(run.join("adapter/adapter_model.safetensors")).expect("an adapter")));
+    outcome
+}
+
+/// Waits until the moment comes and kills the process; gives whether it came before the process ended.
+fn kill_at(mut child: Child, has_come: impl Fn() -> bool) -> bool {
+    loop {
+        if has_come() {
+            child.kill().expect("it can be killed");
+            // Killed by a signal, it has no exit code.
+            return child.wait().expect("it ends").code().is_none();
+        }
+        if child.try_wait().expect("it can be asked").is_some() {
+            return false;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn has_entry(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> bool {
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| is_wanted(&entry.file_name().to_string_lossy()))
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
+    let lab = Lab::new();
+    lab.finish("whole", &[]);
+    let expected = outcome(&lab.path("whole"));
+    assert!(expected.len() > STEPS);
+
+    let run = lab.path("run");
+    let steps = || trace(&run).matches(r#""event":"step""#).count();
+    let checkpoints = run.join("checkpoints");
+    // Each moment in the order in which a run comes to them; the last ones several times.
+    let moments: Vec<(&str, Box<dyn Fn() -> bool>)> = vec![
+        (
+            "its folder is being made",
+            Box::new(|| has_entry(lab.0.path(), |name| name.contains(".partial-")) || run.exists()),
+        ),
+        ("a set is measured", Box::new(|| trace(&run).contains(r#""event":"measure""#))),
+        (
+            "a chunk's model has answered",
+            Box::new(|| fs::metadata(run.join("progress/answers.jsonl")).is_ok_and(|file| file.len() > 0)),
+        ),
+        ("a chunk is decided", Box::new(|| trace(&run).matches(r#""event":"curate""#).count() > 2)),
+        ("the training set is complete", Box::new(|| trace(&run).contains(r#""event":"training-set""#))),
+        ("a step is made", Box::new(|| steps() > 2)),
+        (
+            "a checkpoint is being written",
+            Box::new(|| {
+                has_entry(&checkpoints, |name| name.ends_with(".partial")) || checkpoints.join("step-7").exists()
+            }),
+        ),
+        ("a step after a checkpoint is made", Box::new(|| steps() > 17)),
+        ("another step is made", Box::new(|| steps() > 38)),
+        ("all steps are made", Box::new(|| steps() == STEPS)),
+        ("the last checkpoint is written", Box::new(|| checkpoints.join("step-60").exists())),
+        (
+            "it is being exported",
+            Box::new(|| has_entry(&run, |name| name.starts_with(".adapter") || name == "adapter")),
+        ),
+    ];
+    let mut killed = Vec::new();
+    for (name, has_come) in &moments {
+        let more: &[&str] = if run.exists() || !killed.is_empty() { &["--resume"] } else { &[] };
+        let child = lab.train("run", more).spawn().expect("the program starts");
+        if kill_at(child, has_come) {
+            killed.push(*name);
+        }
+    }
+    assert!(killed.len() >= moments.len() - 2, "only killed when {killed:?}");
+    let told = lab.finish("run", &["--resume"]);
+    assert_eq!(outcome(&run), expected, "{told}");
+
+    let told = lab.finish("run", &["--resume"]);
+    assert!(told.contains("came to its end already; nothing was done"), "{told}");
+    let refused = lab.train("run", &["--resume", "--set", "train.steps=70"]).output().expect("the program starts");
+    let told = String::from_utf8(refused.stderr).expect("text");
+    assert_eq!(refused.status.code(), Some(2), "{told}");
+    assert!(told.contains("`train.steps` was 60 and is 70") && told.contains("hint: "), "{told}");
+}
+
+#[test]
+fn two_processes_never_work_on_one_run() {
+    let lab = Lab::new();
+    let run = lab.path("run");
+    let mut first = lab.train("run", &[]).spawn().expect("the program starts");
+    while !trace(&run).contains('\n') {
+        assert!(first.try_wait().expect("it can be asked").is_none(), "it has ended");
+        thread::sleep(Duration::from_micros(200));
+    }
+    let second = lab.train("run", &["--resume"]).output().expect("the program starts");
+    let told = String::from_utf8(second.stderr).expect("text");
+    let is_going_on = first.try_wait().expect("it can be asked").is_none();
+    first.kill().expect("it can be killed");
+    first.wait().expect("it ends");
+    // The first may have ended in between, and then there is nothing to refuse.
+    if is_going_on {
+        assert_eq!(second.status.code(), Some(2), "{told}");
+        assert!(told.contains("is in use: another process works on this run"), "{told}");
+    }
+}
