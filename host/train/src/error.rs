@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::new_folder::NewFolderError;
+
 /// Why a model could not be loaded, asked or saved.
 ///
 /// Every text names the file and the field or tensor, and gives a `hint:` where one helps.
@@ -159,9 +161,26 @@ pub enum ModelError {
         /// What to do.
         hint: String,
     },
+    /// The output folder cannot be used; nothing was written.
+    #[error("cannot write into `{}`: {fault}\nhint: name a folder that does not exist yet", path.display())]
+    Output {
+        /// The output folder.
+        path: PathBuf,
+        /// Why it cannot be used.
+        fault: &'static str,
+    },
     /// The caller asked the model for something impossible: no tokens, an id outside the vocabulary, too many positions.
     #[error("{0}")]
     Request(String),
+}
+
+impl From<NewFolderError> for ModelError {
+    fn from(error: NewFolderError) -> Self {
+        match error {
+            NewFolderError::Refused { path, fault } => Self::Output { path, fault },
+            NewFolderError::Io { path, source, .. } => Self::Write { path, source },
+        }
+    }
 }
 
 impl ModelError {

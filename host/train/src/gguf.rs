@@ -13,8 +13,9 @@ mod tokenizer;
 use std::path::Path;
 
 use self::llama::Llama;
-use self::output::{PendingFolder, weights};
+use self::output::{weights, write_weights};
 use self::tokenizer::Tokenizer;
+use crate::new_folder::NewFolder;
 
 pub use self::blocks::BlockFormat;
 pub use self::error::GgufError;
@@ -34,7 +35,7 @@ pub struct ImportReport {
     pub tensors: u64,
     /// Number of weights written.
     pub weights: u64,
-    /// Length of `model.safetensors` in bytes.
+    /// Length of the weights files in bytes.
     pub bytes: u64,
     /// The block formats found, with the number of tensors of each, by falling number.
     pub formats: Vec<(BlockFormat, u64)>,
@@ -43,7 +44,7 @@ pub struct ImportReport {
 /// Imports the GGUF file at `gguf_path` into the new folder `out_folder`.
 ///
 /// Writes `config.json`, `generation_config.json`, `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and
-/// `model.safetensors` (BF16, rounded to nearest even). The folder appears complete or not at all. `progress` is called with
+/// `model.safetensors` (BF16, rounded to nearest even; several files with an index above 5 GB). The folder appears complete or not at all. `progress` is called with
 /// weights done and weights in all, at the start and after every tensor.
 ///
 /// # Errors
@@ -70,13 +71,13 @@ pub fn import(
     ]);
     config.sort_keys();
 
-    let folder = PendingFolder::create(out_folder)?;
+    let folder = NewFolder::create(out_folder)?;
     folder.write_json("config.json", &config.into())?;
     folder.write_json("generation_config.json", &tokenizer.generation_config())?;
     folder.write_json("tokenizer.json", &tokenizer.json)?;
     folder.write_json("tokenizer_config.json", &tokenizer.config)?;
     folder.write_json("special_tokens_map.json", &tokenizer.special_tokens)?;
-    let bytes = folder.write_weights(&mut gguf, &sources, progress)?;
+    let bytes = write_weights(folder.path(), &mut gguf, &sources, progress)?;
     folder.finish()?;
     Ok(ImportReport {
         architecture: "llama".to_owned(),

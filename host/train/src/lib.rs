@@ -17,6 +17,7 @@ pub mod generate;
 pub mod gguf;
 pub mod lora;
 pub mod model;
+mod new_folder;
 pub mod objective;
 pub mod optimizer;
 pub mod random;

@@ -14,12 +14,15 @@ pub mod mlp;
 pub mod norm;
 pub mod projection;
 pub mod rope;
+pub mod shards;
+pub mod weight_type;
 pub mod weights;
 
 pub use batch::TokenBatch;
 pub use cache::KvCache;
 pub use config::{Activation, Biases, Family, ModelConfig};
 pub use decoder::{Decoder, Forward, ForwardOutput};
-pub use export::{NamedTensor, WeightType};
+pub use export::NamedTensor;
 pub use language_model::LanguageModel;
+pub use weight_type::WeightType;
 pub use weights::{HostTensor, RandomWeights, TensorSource, WeightFiles};

@@ -3,6 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::error::ModelError;
+use crate::new_folder::NewFolderError;
+
 /// Why a GGUF file could not be read or imported. Every text names the file and the place in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -55,6 +58,18 @@ pub enum GgufError {
         /// Why it cannot be used.
         fault: &'static str,
     },
+    /// A file of the new folder could not be written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+}
+
+impl From<NewFolderError> for GgufError {
+    fn from(error: NewFolderError) -> Self {
+        match error {
+            NewFolderError::Refused { path, fault } => Self::Output { path, fault },
+            NewFolderError::Io { action, path, source } => Self::Io { action, path, source },
+        }
+    }
 }
 
 impl GgufError {

@@ -7,14 +7,14 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
-use half::bf16;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde_json::Value;
 
 use crate::error::ModelError;
 use crate::model::decoder::Decoder;
 use crate::model::projection::transposed;
+use crate::model::shards::{Outline, SHARD_BYTES, write_file, write_model};
+
+pub use crate::model::weight_type::WeightType;
 
 /// A parameter in the form of a Hugging Face checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,22 +27,22 @@ pub struct NamedTensor {
     pub values: Vec<f32>,
 }
 
-/// How weights are stored in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WeightType {
-    /// Four bytes per number, exact.
-    F32,
-    /// Two bytes per number, rounded to nearest even.
-    Bf16,
-}
-
-/// Files beside the weights that belong to a model folder.
-const COMPANIONS: &[&str] = &[
+/// Files beside the weights that belong to a model folder: they go along with every export.
+pub(crate) const COMPANIONS: &[&str] = &[
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
 ];
 
 impl Decoder {
@@ -63,7 +63,8 @@ impl Decoder {
         visitor.tensors
     }
 
-    /// Writes a model folder: `model.safetensors`, and `config.json` and the tokenizer's files copied from `source`.
+    /// Writes a model folder: `model.safetensors` (several files with an index above 5 GB), and `config.json` and the tokenizer's files
+    /// copied from `source`.
     ///
     /// # Errors
     ///
@@ -73,60 +74,68 @@ impl Decoder {
             let path = path.to_owned();
             move |source| ModelError::Write { path, source }
         };
-        let weights = folder.join("model.safetensors");
-        if weights.exists() {
-            return Err(write(&weights)(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "the folder already holds a model",
-            )));
-        }
-        fs::create_dir_all(folder).map_err(write(folder))?;
-        let config = source.join("config.json");
-        let text = fs::read_to_string(&config).map_err(|source| ModelError::Read { path: config.clone(), source })?;
-        let text = with_weight_type(&text, weight_type).map_err(|source| ModelError::Json { path: config, source })?;
-        let target = folder.join("config.json");
-        fs::write(&target, text).map_err(write(&target))?;
-        for name in COMPANIONS {
-            let (from, to) = (source.join(name), folder.join(name));
-            if from.is_file() {
-                fs::copy(&from, &to).map_err(write(&to))?;
+        for name in ["model.safetensors", "model.safetensors.index.json"] {
+            let weights = folder.join(name);
+            if weights.exists() {
+                let taken = io::Error::new(io::ErrorKind::AlreadyExists, "the folder already holds a model");
+                return Err(write(&weights)(taken));
             }
         }
-        save_tensors(&weights, &self.named_tensors(), weight_type)
+        fs::create_dir_all(folder).map_err(write(folder))?;
+        copy_small_files(source, folder, Some(weight_type))?;
+        let tensors = self.named_tensors();
+        write_model(folder, &outlines(&tensors, weight_type), SHARD_BYTES, &mut encoder(&tensors)).map(|_| ())
     }
+}
+
+/// Copies what belongs to a model beside its weights; `config.json` names the weight type, where one is given.
+pub(crate) fn copy_small_files(
+    source: &Path,
+    folder: &Path,
+    weight_type: Option<WeightType>,
+) -> Result<(), ModelError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ModelError::Write { path, source }
+    };
+    let config = source.join("config.json");
+    let mut text = fs::read_to_string(&config).map_err(|source| ModelError::Read { path: config.clone(), source })?;
+    if let Some(kind) = weight_type {
+        text = with_weight_type(&text, kind).map_err(|source| ModelError::Json { path: config, source })?;
+    }
+    let target = folder.join("config.json");
+    fs::write(&target, text).map_err(failed(&target))?;
+    for name in COMPANIONS {
+        let (from, to) = (source.join(name), folder.join(name));
+        if from.is_file() {
+            fs::copy(&from, &to).map_err(failed(&to))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes tensors to a safetensors file, whole or not at all.
 ///
 /// # Errors
 ///
-/// Fails when the file cannot be written.
+/// Fails when the file cannot be written, or a number does not fit the type.
 pub fn save_tensors(path: &Path, tensors: &[NamedTensor], weight_type: WeightType) -> Result<(), ModelError> {
-    let dtype = match weight_type {
-        WeightType::F32 => Dtype::F32,
-        WeightType::Bf16 => Dtype::BF16,
-    };
-    let bytes: BTreeMap<&str, (Vec<u8>, &[usize])> = tensors
-        .iter()
-        .map(|tensor| (tensor.name.as_str(), (encoded(&tensor.values, weight_type), tensor.shape.as_slice())))
-        .collect();
-    let failed = |reason: String| ModelError::Write { path: path.to_owned(), source: io::Error::other(reason) };
-    let views = bytes
-        .iter()
-        .map(|(name, (bytes, shape))| Ok((*name, TensorView::new(dtype, shape.to_vec(), bytes)?)))
-        .collect::<Result<BTreeMap<_, _>, safetensors::SafeTensorError>>()
-        .map_err(|error| failed(error.to_string()))?;
-    // transformers refuses files without this entry.
-    let metadata = Some([("format".to_owned(), "pt".to_owned())].into());
-    let partial = path.with_extension("safetensors.partial");
-    safetensors::serialize_to_file(views, metadata, &partial).map_err(|error| failed(error.to_string()))?;
-    fs::rename(&partial, path).map_err(|source| ModelError::Write { path: path.to_owned(), source })
+    write_file(path, &outlines(tensors, weight_type), &mut encoder(tensors))
 }
 
-fn encoded(values: &[f32], weight_type: WeightType) -> Vec<u8> {
-    match weight_type {
-        WeightType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        WeightType::Bf16 => values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect(),
+fn outlines(tensors: &[NamedTensor], weight_type: WeightType) -> Vec<Outline> {
+    let outline =
+        |tensor: &NamedTensor| Outline { name: tensor.name.clone(), weight_type, shape: tensor.shape.clone() };
+    tensors.iter().map(outline).collect()
+}
+
+/// Gives the numbers of each tensor in the type that its outline asks for.
+fn encoder(tensors: &[NamedTensor]) -> impl FnMut(&Outline) -> Result<Vec<u8>, ModelError> {
+    let values: BTreeMap<&str, &[f32]> =
+        tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.values.as_slice())).collect();
+    move |outline| {
+        let values = values.get(outline.name.as_str()).copied().unwrap_or_default();
+        outline.weight_type.encode(&outline.name, values)
     }
 }
 
@@ -134,11 +143,7 @@ fn encoded(values: &[f32], weight_type: WeightType) -> Vec<u8> {
 fn with_weight_type(text: &str, weight_type: WeightType) -> Result<String, serde_json::Error> {
     let mut config: serde_json::Map<String, Value> = serde_json::from_str(text)?;
     let name = if config.contains_key("torch_dtype") { "torch_dtype" } else { "dtype" };
-    let value = match weight_type {
-        WeightType::F32 => "float32",
-        WeightType::Bf16 => "bfloat16",
-    };
-    config.insert(name.to_owned(), Value::from(value));
+    config.insert(name.to_owned(), Value::from(weight_type.config_name()));
     serde_json::to_string_pretty(&config)
 }
 

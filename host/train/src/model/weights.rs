@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use crate::error::ModelError;
+use crate::model::weight_type::WeightType;
 use crate::random::Random;
 
 pub use self::headers::{WeightHeader, check_headers};
@@ -66,6 +66,11 @@ impl WeightFiles {
     /// As [`WeightFiles::load`].
     pub fn load_file(path: &Path, expected: &BTreeMap<String, Vec<usize>>) -> Result<Self, ModelError> {
         Self::read(path, &[path.to_owned()], expected)
+    }
+
+    /// Whether there are no tensors left.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
     }
 
     fn read(origin: &Path, files: &[PathBuf], expected: &BTreeMap<String, Vec<usize>>) -> Result<Self, ModelError> {
@@ -194,13 +199,10 @@ fn check_shape(path: &Path, name: &str, expected: &[usize], found: &[usize]) -> 
 }
 
 fn to_f32(path: &Path, name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> Result<HostTensor, ModelError> {
-    let halves = || bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-    let values = match dtype {
-        Dtype::F32 => {
-            bytes.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
-        }
-        Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
-        Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+    let weight_type = match dtype {
+        Dtype::F32 => WeightType::F32,
+        Dtype::F16 => WeightType::F16,
+        Dtype::BF16 => WeightType::Bf16,
         other => {
             return Err(ModelError::WrongType {
                 path: path.to_owned(),
@@ -209,7 +211,7 @@ fn to_f32(path: &Path, name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) 
             });
         }
     };
-    Ok(HostTensor { shape: shape.to_vec(), values })
+    Ok(HostTensor { shape: shape.to_vec(), values: weight_type.decode(bytes) })
 }
 
 #[cfg(test)]
