@@ -36,6 +36,37 @@ pub enum BlockFormat {
     Q6K,
 }
 
+/// Formats that a file may hold and that are not read here, by their numbers.
+const NOT_READ: [(u32, &str); 21] = [
+    (9, "Q8_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+];
+
+/// The name of the format with this number in a file, whether it is read here or not.
+pub(super) fn name_of(number: u32) -> Option<&'static str> {
+    let other = NOT_READ.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+    BlockFormat::from_number(number).map(BlockFormat::name).or(other)
+}
+
 impl BlockFormat {
     /// Every format, in the order of its number in a file.
     const ALL: [(u32, Self); 11] = [

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::blocks::BlockFormat;
+use super::blocks::{BlockFormat, name_of};
 use super::error::{GgufError, shown};
 use super::metadata::{Metadata, Value};
 
@@ -305,7 +305,8 @@ impl Header<'_> {
         let offset = self.u64("a tensor's offset")?;
         let fault = |fault: String| GgufError::tensor(self.path, &name, fault);
         let format = BlockFormat::from_number(number).ok_or_else(|| {
-            fault(format!("has the block format number {number}, which cannot be read\nhint: take a file in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K"))
+            let format = name_of(number).map_or_else(|| format!("number {number}"), |name| format!("`{name}`"));
+            fault(format!("has the block format {format}, which cannot be read\nhint: take a file in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K"))
         })?;
         let block = format.block_len() as u64;
         if dims[0] % block != 0 || dims.contains(&0) {

@@ -82,6 +82,44 @@ fn biases_of_queries_are_reordered_like_their_matrix() {
 }
 
 #[test]
+fn packed_biases_are_unpacked_before_they_are_reordered() {
+    // Heads of 32 rows, so that a bias of keys is one `Q8_0` block: d = 1 and the weights 0 to 31.
+    let mut sample = llama().u32("llama.attention.key_length", 32);
+    for (name, dims) in [("attn_q", [8, 64]), ("attn_k", [8, 32]), ("attn_v", [8, 32]), ("attn_output", [64, 8])] {
+        sample = sample.counting(&format!("blk.0.{name}.weight"), &dims, 0.0);
+        sample = sample.counting(&format!("blk.0.{name}.bias"), &dims[1..], 0.0);
+    }
+    let packed: Vec<u8> = [0, 0x3c].into_iter().chain(0..32).collect();
+    let folder = imported("packed", &sample.tensor("blk.0.attn_k.bias", &[32], 8, &packed));
+    let bytes = fs::read(folder.0.join("model/model.safetensors")).expect("the import wrote it");
+    let tensors = SafeTensors::deserialize(&bytes).expect("the file is whole");
+    let bias = tensors.tensor("model.layers.0.self_attn.k_proj.bias").expect("the tensor was written");
+    let bias: Vec<f32> =
+        bias.data().chunks_exact(2).map(|two| half::bf16::from_le_bytes([two[0], two[1]]).to_f32()).collect();
+    let expected: Vec<f32> = (0..16).map(|i| 2.0 * i as f32).chain((0..16).map(|i| 2.0 * i as f32 + 1.0)).collect();
+    assert_eq!(bias, expected);
+}
+
+#[test]
+fn an_import_of_damaged_bytes_fails_or_gives_a_whole_folder() {
+    let folder = Folder::new("damaged");
+    let good = llama().bytes();
+    let out = folder.0.join("model");
+    for at in (0..good.len()).step_by(23) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x81;
+        let path = folder.file(&bad);
+        if import(&path, &out, &mut |_, _| {}).is_err() {
+            assert!(!out.exists(), "byte {at}");
+            continue;
+        }
+        let bytes = fs::read(out.join("model.safetensors")).expect("the import wrote it");
+        SafeTensors::deserialize(&bytes).expect("the file is whole");
+        fs::remove_dir_all(&out).expect("it is there");
+    }
+}
+
+#[test]
 fn the_tokenizer_cuts_digits_off_before_it_joins_spaces() {
     let folder = imported("tokenizer", &llama());
     let tokenizer = tokenizers::Tokenizer::from_file(folder.0.join("model/tokenizer.json")).expect("it loads");

@@ -55,6 +55,15 @@ fn control_characters_of_the_file_do_not_reach_a_terminal() {
 }
 
 #[test]
+fn a_format_that_is_not_read_is_named_with_its_tensor() {
+    check(
+        "iq4",
+        &llama().tensor("blk.0.x", &[256], 23, &[0; 136]).bytes(),
+        "tensor `blk.0.x` has the block format `IQ4_XS`",
+    );
+}
+
+#[test]
 fn tensors_lie_inside_the_file() {
     let mut bytes = llama().bytes();
     bytes.truncate(bytes.len() - 64);
