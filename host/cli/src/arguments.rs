@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 
 /// Fine-tuning methods for language models as sandboxed WebAssembly components.
@@ -26,7 +27,7 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Continue prompts with a model.
     Generate(Generate),
-    /// Import and look at models.
+    /// Import, merge and look at models.
     #[command(subcommand)]
     Model(Model),
     /// Build and look at plugins.
@@ -154,22 +155,10 @@ pub(crate) enum Model {
         /// The folder to be made.
         out: PathBuf,
     },
+    /// Fold an adapter into a model: a new Hugging Face folder with the adapter's change in its weights.
+    Merge(Merge),
     /// Compare a model folder with what another implementation computed with it; 1 if a value is off by more than the tolerance.
-    Compare {
-        /// The model folder.
-        folder: PathBuf,
-        /// The expectations, a JSON file: `input_ids`, `logits_row0`, `gradient_norms`, `runs` and others; all are optional.
-        expected: PathBuf,
-        /// The largest `|found - expected| / (|expected| + 0.1)` that is fine; tokens must be equal.
-        #[arg(long, value_name = "X", default_value_t = 1e-4)]
-        tolerance: f64,
-        /// `cpu`, `cuda` or `cuda:N`.
-        #[arg(long, default_value = "cpu")]
-        device: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    Compare(Compare),
     /// Print sizes, types, tokenizer and chat template of a model folder; weights are not read.
     Inspect {
         /// The model folder.
@@ -178,6 +167,57 @@ pub(crate) enum Model {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The model folder.
+    pub(crate) folder: PathBuf,
+    /// The expectations, a JSON file: `input_ids`, `logits_row0`, `gradient_norms`, `runs` and others; all are optional.
+    pub(crate) expected: PathBuf,
+    /// An adapter on top of the model: `RUN/adapter`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Option<PathBuf>,
+    /// The largest `|found - expected| / (|expected| + 0.1)` that is fine; tokens must be equal.
+    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    pub(crate) tolerance: f64,
+    /// `cpu`, `cuda` or `cuda:N`.
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Merge {
+    /// The model that the adapter was trained on, a folder in Hugging Face form.
+    pub(crate) model: PathBuf,
+    /// The adapter, in PEFT's form: `RUN/adapter`.
+    pub(crate) adapter: PathBuf,
+    /// The folder to be made.
+    pub(crate) out: PathBuf,
+    /// The type of all weights. Default: each as in the model.
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(["f32", "bf16", "f16"]))]
+    pub(crate) weight_type: Option<String>,
+    /// Split a weights file that would be longer: bytes, or with `kB`, `MB` or `GB`.
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size)]
+    pub(crate) shard_size: u64,
+    /// Merge into another model of the same shapes than the adapter was trained on.
+    #[arg(long)]
+    pub(crate) any_base: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A number of bytes, at least 1.
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("kB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
+    let found = units.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, bytes) = found.unwrap_or((text, 1));
+    let size = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(bytes));
+    size.filter(|size| 0 < *size).ok_or_else(|| "expected a size, such as `500MB` or `5GB`".into())
 }
 
 #[derive(Debug, Subcommand)]
@@ -225,6 +265,12 @@ mod tests {
     #[test]
     fn the_arguments_do_not_contradict_each_other() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!((size("5GB"), size("20 kB"), size("7")), (Ok(5_000_000_000), Ok(20_000), Ok(7)));
+        assert!(["0", "", "GB", "-1MB", "99999999999GB", "5TB"].iter().all(|text| size(text).is_err()));
     }
 
     #[test]

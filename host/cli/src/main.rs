@@ -33,9 +33,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Generate(generate) => commands::generate::run(&generate),
         Command::Model(Model::Import { gguf, out }) => commands::model::import(&gguf, &out),
         Command::Model(Model::Inspect { folder, json }) => commands::model::inspect(&folder, json),
-        Command::Model(Model::Compare { folder, expected, tolerance, device, json }) => {
-            commands::model::compare(&folder, &expected, tolerance, &device, json)
-        }
+        Command::Model(Model::Merge(merge)) => commands::model::merge(&merge),
+        Command::Model(Model::Compare(compare)) => commands::model::compare(&compare),
         Command::Plugin(Plugin::Build(build)) => commands::build::run(&build),
         Command::Plugin(Plugin::Check { file, json }) => commands::plugin::check(&file, json),
         Command::Plugin(Plugin::Inspect { file, json }) => commands::plugin::inspect(&file, json),

@@ -76,6 +76,45 @@ fn a_bad_model_ends_with_2() {
     assert!(!folder.path().join("out").exists());
 }
 
+/// A folder or file of the repository's fixtures.
+fn fixture(name: &str) -> String {
+    format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn merging_makes_a_model_that_gives_pefts_logits() {
+    let folder = folder(&[]);
+    let (base, adapter) = (fixture("tiny-llama"), fixture("peft-tiny-llama"));
+    let expected = fixture("peft-tiny-llama/expected.json");
+    let succeeds = |arguments: &[&str], code: i32| {
+        let output = run(folder.path(), arguments);
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let told = succeeds(&["model", "merge", &base, &adapter, "out", "--shard-size", "40kB"], 0);
+    for words in ["20 tensors", "14 of them changed", "float32", "model-00002-of-00002.safetensors"] {
+        assert!(told.contains(words), "`{told}` does not say `{words}`");
+    }
+    succeeds(&["model", "compare", "out", &expected], 0);
+    succeeds(&["model", "compare", &base, &expected, "--adapter", &adapter], 0);
+    succeeds(&["model", "compare", &base, &expected], 1);
+    let told = succeeds(&["model", "merge", &base, &adapter, "half", "--type", "bf16", "--json"], 0);
+    assert!(told.contains("\"bfloat16\""), "{told}");
+}
+
+#[test]
+fn a_merge_that_cannot_be_ends_with_2_and_leaves_nothing() {
+    let folder = folder(&[("file", b"")]);
+    let (base, adapter) = (fixture("tiny-llama"), fixture("peft-tiny-llama"));
+    check(&folder, &["model", "merge", &base, &adapter, "file"], 2, &["error: file", "it is not a folder", "hint: "]);
+    check(&folder, &["model", "merge", &base, &adapter, "."], 2, &["error: .", "the folder is not empty"]);
+    check(&folder, &["model", "merge", "none", &adapter, "out"], 2, &["error: none", "config.json"]);
+    check(&folder, &["model", "merge", &base, "none", "out"], 2, &["error: none", "adapter_config.json"]);
+    check(&folder, &["model", "merge", &base, &adapter, "out", "--type", "int8"], 2, &["bf16"]);
+    check(&folder, &["model", "merge", &base, &adapter, "out", "--shard-size", "x"], 2, &["such as `500MB`"]);
+    assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 1);
+}
+
 #[test]
 fn text_of_files_is_escaped() {
     let folder = folder(&[("recipe.toml", b"output = \"run\"\n\"\\u001b[31m\" = 1\n")]);

@@ -67,6 +67,24 @@ struct Run {
 /// Fails when the folder cannot be used, the file is not the JSON described above or holds nothing to compare, and when its ids or
 /// lengths are impossible for this model.
 pub fn compare(folder: &Path, file: &Path, device: &Device) -> Result<Vec<Comparison>, ModelError> {
+    compare_adapted(folder, None, file, device)
+}
+
+/// As [`compare`], with the adapter in a folder on top of the model, if one is given.
+///
+/// # Errors
+///
+/// As [`compare`], and when the adapter cannot be used.
+pub fn compare_adapted(
+    folder: &Path,
+    adapter: Option<&Path>,
+    file: &Path,
+    device: &Device,
+) -> Result<Vec<Comparison>, ModelError> {
+    let with_adapter = |decoder: Decoder| match adapter {
+        Some(adapter) => decoder.load_adapter(adapter),
+        None => Ok(decoder),
+    };
     let text = fs::read(file).map_err(|source| ModelError::Read { path: file.to_owned(), source })?;
     let expected: Expected =
         serde_json::from_slice(&text).map_err(|source| ModelError::Json { path: file.to_owned(), source })?;
@@ -74,11 +92,13 @@ pub fn compare(folder: &Path, file: &Path, device: &Device) -> Result<Vec<Compar
     if !expected.input_ids.is_empty() {
         let config = ModelConfig::load(folder)?;
         let mut weights = WeightFiles::load(folder, &Decoder::tensor_shapes(&config))?;
-        let decoder = Decoder::load(&config, &mut weights, device)?;
+        let decoder = with_adapter(Decoder::load(&config, &mut weights, device)?)?;
         rows(&decoder, &expected, &mut found)?;
     }
     if !expected.runs.is_empty() {
-        runs(&LanguageModel::load(folder, device)?, &expected.runs, &mut found)?;
+        let model = LanguageModel::load(folder, device)?;
+        let model = LanguageModel { decoder: with_adapter(model.decoder)?, ..model };
+        runs(&model, &expected.runs, &mut found)?;
     }
     if found.is_empty() {
         return Err(ModelError::request(format!("`{}` holds nothing to compare", file.display())));

@@ -11,6 +11,7 @@ use crate::model::decoder::Decoder;
 use crate::model::projection::Projection;
 use crate::random::Random;
 
+pub mod merge;
 pub mod peft;
 
 /// The projections that an adapter can be attached to, in the order of a layer.

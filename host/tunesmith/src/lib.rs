@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Nothing here prints or reads the environment. Beside sessions there is what the command line is made of: [`evaluate`],
-//! [`generate`](fn@generate), [`inspect_model`], [`import_model`], [`compare_model`], [`inspect_plugin`], [`check_plugin`] and [`embed_manifest`].
+//! [`generate`](fn@generate), [`inspect_model`], [`import_model`], [`merge_model`], [`compare_model`], [`inspect_plugin`], [`check_plugin`] and [`embed_manifest`].
 
 mod component;
 mod data;
@@ -38,10 +38,13 @@ pub use tunesmith_core::set::{Event, Observer};
 pub use tunesmith_core::stage::Stage;
 pub use tunesmith_core::trace;
 pub use tunesmith_plugin::{Grant, Limits, Manifest};
+pub use tunesmith_train::model::WeightType;
 
 pub use self::component::{PluginImport, PluginReport, check_plugin, embed_manifest, inspect_plugin, read_manifest};
 pub use self::error::{Error, Fault};
-pub use self::model::{Comparison, Imported, ModelReport, compare_model, import_model, inspect_model};
+pub use self::model::{
+    Comparison, Imported, MergeOptions, Merged, ModelReport, compare_model, import_model, inspect_model, merge_model,
+};
 pub use self::prompts::{PromptOptions, read_prompts};
 pub use self::session::{Options, Session, evaluate};
 pub use self::wire::{Forecast, GenerateRequest, SetSummary, Summary, generate};

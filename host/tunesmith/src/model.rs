@@ -12,8 +12,10 @@ use tunesmith_core::plan::Plan;
 use tunesmith_core::set::{Event, Observer};
 use tunesmith_train::ModelError;
 use tunesmith_train::gguf;
+use tunesmith_train::lora::merge::{MergeBase, MergeReport};
+use tunesmith_train::model::shards::SHARD_BYTES;
 use tunesmith_train::model::weights::check_headers;
-use tunesmith_train::model::{Decoder, ModelConfig};
+use tunesmith_train::model::{Decoder, ModelConfig, WeightType};
 use tunesmith_train::template::ChatTemplate;
 use tunesmith_train::tokenizer::TextTokenizer;
 
@@ -101,23 +103,106 @@ pub fn inspect_model(folder: &Path) -> Result<ModelReport, Error> {
 ///
 /// Fails with [`Error::Model`] when the file is broken or of an unknown kind, or the folder exists and is not empty.
 pub fn import_model(file: &Path, folder: &Path, observer: &mut dyn Observer) -> Result<Imported, Error> {
-    let mut has_begun = false;
-    let mut before = 0;
-    let result = gguf::import(file, folder, &mut |done, total| {
-        if !has_begun {
-            observer.event(Event::Begin { work: "import", total: Some(total) });
-            has_begun = true;
-        }
-        observer.event(Event::Advance { units: done - before, note: "weights" });
-        before = done;
-    });
-    if has_begun {
-        observer.event(Event::Finish);
-    }
+    let mut bar = WeightsBar::new("import", observer);
+    let result = gguf::import(file, folder, &mut |done, total| bar.advance(done, total));
+    bar.finish();
     let report =
         result.map_err(|error| Error::model(Fault::of_file(file, "the file cannot be imported").because(error)))?;
     let gguf::ImportReport { architecture, name, licence, tensors, weights, bytes, .. } = report;
     Ok(Imported { architecture, name, licence, tensors, weights, bytes })
+}
+
+/// How a merged model is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MergeOptions {
+    /// The type of all weights; each keeps the type that it has in the base where none is given.
+    pub weight_type: Option<WeightType>,
+    /// A weights file longer than this many bytes is split, with an index.
+    pub shard_bytes: u64,
+    /// Whether the adapter may be merged into another model of the same shapes than it was trained on.
+    pub any_base: bool,
+}
+
+impl Default for MergeOptions {
+    fn default() -> Self {
+        Self { weight_type: None, shard_bytes: SHARD_BYTES, any_base: false }
+    }
+}
+
+/// What a merge made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Merged {
+    /// Tensors written.
+    pub tensors: u64,
+    /// How many of them the adapter has changed.
+    pub changed: u64,
+    /// Weights written.
+    pub weights: u64,
+    /// The names of the weights files.
+    pub files: Vec<String>,
+    /// The element types written, as a `config.json` names them.
+    pub types: Vec<String>,
+}
+
+/// Makes a new model folder from the one in `model` and an adapter in PEFT's form: `W + alpha / rank * B A`. The folder appears complete or
+/// not at all; configuration, tokenizer, generation settings and chat template are the base's.
+///
+/// # Errors
+///
+/// Fails with [`Error::Model`] when the model or the adapter cannot be used or do not belong together, with [`Error::Output`] when `out` is
+/// taken, and with [`Error::Run`] when a file cannot be written.
+pub fn merge_model(
+    model: &Path,
+    adapter: &Path,
+    out: &Path,
+    options: &MergeOptions,
+    observer: &mut dyn Observer,
+) -> Result<Merged, Error> {
+    let base = MergeBase::open(model)
+        .map_err(|error| Error::model(Fault::of_file(model, "the model folder cannot be used").because(error)))?;
+    let merge = base
+        .with_adapter(adapter, options.any_base)
+        .map_err(|error| Error::model(Fault::of_file(adapter, "the adapter cannot be used").because(error)))?;
+    let mut bar = WeightsBar::new("merge", observer);
+    let result =
+        merge.write(out, options.weight_type, options.shard_bytes, &mut |done, total| bar.advance(done, total));
+    bar.finish();
+    let report = result.map_err(|error| match error {
+        ModelError::Output { .. } => Error::output(Fault::of_file(out, "the folder cannot be made").because(error)),
+        error => Error::run("the merged model cannot be written", error),
+    })?;
+    let MergeReport { tensors, changed, weights, files, types } = report;
+    let types = types.into_iter().map(|kind| kind.config_name().to_owned()).collect();
+    Ok(Merged { tensors, changed, weights, files, types })
+}
+
+/// Tells an observer how many weights are done.
+struct WeightsBar<'a> {
+    work: &'static str,
+    observer: &'a mut dyn Observer,
+    before: Option<u64>,
+}
+
+impl<'a> WeightsBar<'a> {
+    fn new(work: &'static str, observer: &'a mut dyn Observer) -> Self {
+        Self { work, observer, before: None }
+    }
+
+    fn advance(&mut self, done: u64, total: u64) {
+        if self.before.is_none() {
+            self.observer.event(Event::Begin { work: self.work, total: Some(total) });
+        }
+        let units = done - self.before.unwrap_or(0);
+        self.observer.event(Event::Advance { units, note: "weights" });
+        self.before = Some(done);
+    }
+
+    fn finish(self) {
+        if self.before.is_some() {
+            self.observer.event(Event::Finish);
+        }
+    }
 }
 
 /// How far a model is from what another implementation computed with it.
@@ -132,17 +217,22 @@ pub struct Comparison {
     pub error: f64,
 }
 
-/// Compares the model in `folder` with the logits, hidden norms, loss, gradient norms and greedy tokens in the JSON file `expected`, as a
+/// Compares the model in `folder`, with an adapter on top if one is given, with the logits, hidden norms, loss, gradient norms and greedy tokens in the JSON file `expected`, as a
 /// short transformers script writes them; see [`tunesmith_train::compare`] for its fields.
 ///
 /// # Errors
 ///
 /// Fails with [`Error::Model`] when the folder or the file cannot be used.
-pub fn compare_model(folder: &Path, expected: &Path, device: &str) -> Result<Vec<Comparison>, Error> {
+pub fn compare_model(
+    folder: &Path,
+    adapter: Option<&Path>,
+    expected: &Path,
+    device: &str,
+) -> Result<Vec<Comparison>, Error> {
     let fault = |what: &str| Fault::of_file(folder, what);
     let device = tunesmith_train::device::open(device)
         .map_err(|error| Error::model(fault("the model cannot be loaded").because(error)))?;
-    let found = tunesmith_train::compare::compare(folder, expected, &device)
+    let found = tunesmith_train::compare::compare_adapted(folder, adapter, expected, &device)
         .map_err(|error| Error::model(fault("the model cannot be compared").because(error)))?;
     Ok(found
         .into_iter()

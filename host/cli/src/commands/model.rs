@@ -1,11 +1,12 @@
-//! `model`: imports and looks at models.
+//! `model`: imports, merges, compares and looks at models.
 
 use std::path::Path;
 
 use anyhow::Result;
-use tunesmith::ModelReport;
+use tunesmith::{MergeOptions, ModelReport, WeightType};
 
 use super::print_json;
+use crate::arguments::{Compare, Merge};
 use crate::progress::Progress;
 use crate::terminal::{one_line, print, table};
 
@@ -31,11 +32,31 @@ pub(crate) fn inspect(folder: &Path, json: bool) -> Result<()> {
     if json { print_json(&report) } else { show(&report) }
 }
 
-pub(crate) fn compare(folder: &Path, expected: &Path, tolerance: f64, device: &str, json: bool) -> Result<()> {
-    let found = tunesmith::compare_model(folder, expected, device)?;
+pub(crate) fn merge(merge: &Merge) -> Result<()> {
+    let weight_type = merge.weight_type.as_deref().and_then(|name| WeightType::from_name(&name.to_uppercase()));
+    let options = MergeOptions { weight_type, shard_bytes: merge.shard_size, any_base: merge.any_base };
+    let made = tunesmith::merge_model(&merge.model, &merge.adapter, &merge.out, &options, &mut Progress::new())?;
+    if merge.json {
+        return print_json(&made);
+    }
+    print(&format!(
+        "{} weights in {} tensors, {} of them changed by the adapter; {} in {} ({})",
+        grouped(made.weights),
+        made.tensors,
+        made.changed,
+        made.types.join(" and "),
+        one_line(&merge.out.display().to_string()),
+        made.files.join(", "),
+    ))?;
+    Ok(())
+}
+
+pub(crate) fn compare(compare: &Compare) -> Result<()> {
+    let Compare { folder, expected, adapter, tolerance, device, json } = compare;
+    let found = tunesmith::compare_model(folder, adapter.as_deref(), expected, device)?;
     // A tolerance that is no number makes nothing fine.
-    let is_fine = |one: &tunesmith::Comparison| one.error <= tolerance;
-    if json {
+    let is_fine = |one: &tunesmith::Comparison| one.error <= *tolerance;
+    if *json {
         print_json(&found)?;
     } else {
         let mut rows = vec![["compared", "values", "error", "verdict"].map(ToOwned::to_owned).to_vec()];

@@ -16,7 +16,30 @@ use crate::model::weights::{TensorSource, WeightFiles};
 use crate::tensor_values;
 
 const WEIGHTS: &str = "adapter_model.safetensors";
-const CONFIG: &str = "adapter_config.json";
+pub(super) const CONFIG: &str = "adapter_config.json";
+/// Settings that are read elsewhere, or that do not change what a trained adapter does.
+const HARMLESS: [&str; 20] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "corda_config",
+    "eva_config",
+    "inference_mode",
+    "init_lora_weights",
+    "layers_pattern",
+    "loftq_config",
+    "lora_alpha",
+    "lora_dropout",
+    "lora_ga_config",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "revision",
+    "target_modules",
+    "task_type",
+];
 /// PEFT wraps the model twice before it saves the state.
 const PREFIX: &str = "base_model.model.";
 
@@ -73,24 +96,61 @@ impl Decoder {
         }
         let settings = read_config(&folder.join(CONFIG))?;
         settings.check(&self)?;
-        let path = folder.join(WEIGHTS);
-        let mut expected = BTreeMap::new();
-        for (name, shape) in Decoder::tensor_shapes(self.config()) {
-            let Some(name) = name.strip_suffix(".weight") else { continue };
-            let is_target = settings.targets.iter().any(|target| name.rsplit('.').next() == Some(target.as_str()));
-            if let ([output, input], true) = (shape.as_slice(), is_target) {
-                expected.insert(format!("{PREFIX}{name}.lora_A.weight"), vec![settings.rank, *input]);
-                expected.insert(format!("{PREFIX}{name}.lora_B.weight"), vec![*output, settings.rank]);
-            }
-        }
-        let mut file = WeightFiles::load_file(&path, &expected)?;
+        let mut file = read_factors(folder, &settings, &Decoder::tensor_shapes(self.config()))?;
         let rank = settings.rank;
         Ok(self.attach(&settings, |name, [input, output]| {
-            let a = file.take(&format!("{PREFIX}{name}.lora_A.weight"), &[rank, input]).ok()?;
-            let b = file.take(&format!("{PREFIX}{name}.lora_B.weight"), &[output, rank]).ok()?;
+            let a = file.take(&factor_name(name, "A"), &[rank, input]).ok()?;
+            let b = file.take(&factor_name(name, "B"), &[output, rank]).ok()?;
             Some((transposed(&a, rank, input), transposed(&b, output, rank)))
         }))
     }
+}
+
+/// The name of factor `A` or `B` of a projection: `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
+pub(super) fn factor_name(projection: &str, factor: &str) -> String {
+    format!("{PREFIX}{projection}.lora_{factor}.weight")
+}
+
+/// The factors in an adapter's folder, which must be exactly those that these settings give for a model with these tensors.
+pub(super) fn read_factors(
+    folder: &Path,
+    settings: &LoraSettings,
+    shapes: &BTreeMap<String, Vec<usize>>,
+) -> Result<WeightFiles, ModelError> {
+    let mut expected = BTreeMap::new();
+    for (name, shape) in shapes {
+        let Some(name) = name.strip_suffix(".weight") else { continue };
+        let is_target = settings.targets.iter().any(|target| name.rsplit('.').next() == Some(target.as_str()));
+        if let ([output, input], true) = (shape.as_slice(), is_target) {
+            expected.insert(factor_name(name, "A"), vec![settings.rank, *input]);
+            expected.insert(factor_name(name, "B"), vec![*output, settings.rank]);
+        }
+    }
+    let path = folder.join(WEIGHTS);
+    WeightFiles::load_file(&path, &expected).map_err(|error| {
+        let is_other = matches!(
+            error,
+            ModelError::MissingTensors { .. } | ModelError::UnknownTensors { .. } | ModelError::WrongShape { .. }
+        );
+        if !is_other {
+            return error;
+        }
+        let text = error.to_string();
+        ModelError::Adapter {
+            path: folder.to_owned(),
+            reason: format!("it was made for another model: {}", text.lines().next().unwrap_or_default()),
+            hint: match read_base(&folder.join(CONFIG)) {
+                Some(base) => format!("it names `{}` as its model", base.escape_debug()),
+                None => "use it with the model that it was trained on".to_owned(),
+            },
+        }
+    })
+}
+
+/// The model that an adapter's configuration names, if it names one: a path or a name on a hub.
+pub(super) fn read_base(config: &Path) -> Option<String> {
+    let map: Map<String, Value> = serde_json::from_str(&fs::read_to_string(config).ok()?).ok()?;
+    map.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned)
 }
 
 fn config_text(settings: &LoraSettings, base: &str) -> String {
@@ -124,7 +184,7 @@ fn config_text(settings: &LoraSettings, base: &str) -> String {
     format!("{config:#}\n")
 }
 
-fn read_config(path: &Path) -> Result<LoraSettings, ModelError> {
+pub(super) fn read_config(path: &Path) -> Result<LoraSettings, ModelError> {
     let text = fs::read_to_string(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
     let map: Map<String, Value> =
         serde_json::from_str(&text).map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
@@ -159,31 +219,32 @@ impl AdapterConfig<'_> {
         }
     }
 
-    /// Fails on everything that would make the adapter mean something else than `alpha / rank * A B` on whole layers.
+    /// Fails on everything that would make the adapter mean something else than `alpha / rank * A B` on whole layers, and on unknown
+    /// settings that are switched on.
     fn reject_variants(&self) -> Result<(), ModelError> {
-        for (name, allowed) in [
-            ("peft_type", json!("LORA")),
-            ("bias", json!("none")),
-            ("use_dora", json!(false)),
-            ("use_rslora", json!(false)),
-            ("fan_in_fan_out", json!(false)),
-            ("lora_bias", json!(false)),
-            ("rank_pattern", json!({})),
-            ("alpha_pattern", json!({})),
-            ("modules_to_save", json!([])),
-            ("layers_to_transform", json!([])),
-            ("target_parameters", json!([])),
-            ("trainable_token_indices", json!([])),
-            ("exclude_modules", json!([])),
-        ] {
-            if let Some(value) = self.get(name)
-                && *value != allowed
-            {
-                let hint = format!("supported is {allowed}");
-                return Err(self.error(name, &format!("is {value}, which is not supported"), &hint));
-            }
+        for (name, allowed) in [("peft_type", json!("LORA")), ("bias", json!("none"))] {
+            self.require(name, &[allowed])?;
+        }
+        // The other ways to begin change the base's weights as well, so that the factors alone say too little.
+        let beginnings = [json!(true), json!(false), json!("gaussian"), json!("orthogonal"), json!("eva")];
+        self.require("init_lora_weights", &beginnings)?;
+        let off = [json!(false), json!({}), json!([])];
+        for name in self.map.keys().filter(|name| !HARMLESS.contains(&name.as_str())) {
+            self.require(name, &off)?;
         }
         Ok(())
+    }
+
+    /// Fails unless the field is missing, null or one of these.
+    fn require(&self, name: &str, allowed: &[Value]) -> Result<(), ModelError> {
+        match self.get(name) {
+            Some(value) if !allowed.contains(value) => {
+                let hint =
+                    format!("supported is {}", allowed.iter().map(Value::to_string).collect::<Vec<_>>().join(", "));
+                Err(self.error(name, &format!("is {value}, which is not supported"), &hint))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `target_modules`: a list of names, or `"all-linear"`.

@@ -108,6 +108,47 @@ fn files_have_the_names_and_shapes_of_peft() {
     assert_eq!((&config["peft_type"], &config["r"], &config["lora_alpha"]), (&json!("LORA"), &json!(4), &json!(8)));
 }
 
+/// What PEFT itself writes for an adapter on all projections of the fixture; see its README.
+#[test]
+fn files_are_like_those_that_peft_writes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ours = folder.path().join("adapter");
+    plain()
+        .with_adapter(&LoraSettings::new(2, 6.0), 1)
+        .expect("valid")
+        .save_adapter(&ours, "tiny-llama")
+        .expect("written");
+    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/peft-tiny-llama");
+    let read = |folder: &Path| -> serde_json::Map<String, serde_json::Value> {
+        let text = std::fs::read_to_string(folder.join("adapter_config.json")).expect("there");
+        let mut map: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).expect("a JSON object");
+        // PEFT writes a set.
+        map["target_modules"].as_array_mut().expect("a list").sort_by_key(ToString::to_string);
+        map
+    };
+    let (our_config, their_config) = (read(&ours), read(&theirs));
+    for (field, value) in &our_config {
+        assert_eq!(Some(value), their_config.get(field), "{field}");
+    }
+    // What we leave out is off or without effect there; older versions of PEFT do not know all of it.
+    for (field, value) in their_config.iter().filter(|(field, _)| !our_config.contains_key(*field)) {
+        let is_off = value.is_null() || *value == json!(false) || *value == json!({});
+        assert!(
+            is_off || ["megatron_core", "peft_version", "qalora_group_size"].contains(&field.as_str()),
+            "{field}: {value}"
+        );
+    }
+    let bytes = |folder: &Path| std::fs::read(folder.join("adapter_model.safetensors")).expect("there");
+    let (our_bytes, their_bytes) = (bytes(&ours), bytes(&theirs));
+    let (_, our_head) = safetensors::SafeTensors::read_metadata(&our_bytes).expect("whole");
+    let (_, their_head) = safetensors::SafeTensors::read_metadata(&their_bytes).expect("whole");
+    assert_eq!(our_head.metadata(), their_head.metadata());
+    let outline = |head: &safetensors::tensor::Metadata| -> BTreeMap<String, (safetensors::Dtype, Vec<usize>)> {
+        head.tensors().into_iter().map(|(name, info)| (name, (info.dtype, info.shape.clone()))).collect()
+    };
+    assert_eq!(outline(&our_head), outline(&their_head));
+}
+
 #[track_caller]
 fn refused(change: impl FnOnce(&Path), expected: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");

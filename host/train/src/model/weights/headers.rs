@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::{check_shape, is_harmless, weight_files};
 use crate::error::ModelError;
+use crate::model::weight_type::WeightType;
 
 /// Bytes of the largest head that is read; the format allows no more either.
 const MAX_HEAD: u64 = 100_000_000;
@@ -24,6 +25,27 @@ pub struct WeightHeader {
     pub dtype: String,
     /// Sizes, outermost first.
     pub shape: Vec<usize>,
+    /// The first byte of its numbers, from the start of the file.
+    pub start: u64,
+    /// Bytes of its numbers.
+    pub bytes: u64,
+}
+
+impl WeightHeader {
+    /// The bytes of its numbers, read from the file; at most the first `limit`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the file cannot be read or has become shorter.
+    pub(crate) fn read(&self, limit: u64) -> Result<Vec<u8>, ModelError> {
+        let failed = |source: io::Error| ModelError::Read { path: self.path.clone(), source };
+        let mut file = File::open(&self.path).map_err(failed)?;
+        file.seek(SeekFrom::Start(self.start)).map_err(failed)?;
+        // `bytes` is at most the length of the file: checked when its head was read.
+        let mut bytes = vec![0; self.bytes.min(limit) as usize];
+        file.read_exact(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
 }
 
 #[derive(Deserialize)]
@@ -71,6 +93,15 @@ pub fn check_headers(folder: &Path, expected: &BTreeMap<String, Vec<usize>>) -> 
     Ok(headers)
 }
 
+impl Entry {
+    /// Whether a tensor of this shape and a type that is known here cannot have this many bytes.
+    fn is_wrong_size(&self, bytes: u64) -> bool {
+        let weights = self.shape.iter().try_fold(1_u64, |all, size| all.checked_mul(*size as u64));
+        WeightType::from_name(&self.dtype)
+            .is_some_and(|kind| weights.and_then(|all| all.checked_mul(kind.size() as u64)) != Some(bytes))
+    }
+}
+
 fn read(path: &Path) -> Result<Vec<WeightHeader>, ModelError> {
     let unreadable = |source: io::Error| ModelError::Read { path: path.to_owned(), source };
     let broken = |reason: String| ModelError::BrokenWeights { path: path.to_owned(), reason };
@@ -90,15 +121,29 @@ fn read(path: &Path) -> Result<Vec<WeightHeader>, ModelError> {
     let mut entries: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&head).map_err(|error| broken(format!("its head is not JSON: {error}")))?;
     entries.remove("__metadata__");
+    let data = size - 8 - length;
     let mut end = 0;
     let mut headers = Vec::with_capacity(entries.len());
     for (name, entry) in entries {
         let entry: Entry = serde_json::from_value(entry)
             .map_err(|error| broken(format!("its head's entry `{name}` is wrong: {error}")))?;
-        end = end.max(entry.data_offsets.1);
-        headers.push(WeightHeader { path: path.to_owned(), name, dtype: entry.dtype, shape: entry.shape });
+        let (from, to) = entry.data_offsets;
+        if to < from || data < to || entry.is_wrong_size(to - from) {
+            return Err(broken(format!(
+                "tensor `{name}` has the bytes {from} to {to}, which does not fit its shape or the file"
+            )));
+        }
+        end = end.max(to);
+        let (start, bytes) = (8 + length + from, to - from);
+        headers.push(WeightHeader {
+            path: path.to_owned(),
+            name,
+            dtype: entry.dtype,
+            shape: entry.shape,
+            start,
+            bytes,
+        });
     }
-    let data = size - 8 - length;
     if end != data {
         return Err(broken(format!("its tensors take {end} bytes, the file has {data} for them")));
     }
@@ -139,7 +184,11 @@ mod tests {
 
     #[test]
     fn a_truncated_file_is_not_whole() {
-        check("short", HEAD, 7, "its tensors take 8 bytes, the file has 7 for them");
+        check("short", HEAD, 7, "tensor `a` has the bytes 0 to 8, which does not fit");
+        check("long", HEAD, 9, "its tensors take 8 bytes, the file has 9 for them");
+        check("shape", &HEAD.replace("[2]", "[3]"), 8, "tensor `a` has the bytes 0 to 8, which does not fit");
+        check("huge", &HEAD.replace("[2]", "[9000000000,9000000000]"), 8, "does not fit");
+        check("back", &HEAD.replace("[0,8]", "[8,0]"), 8, "tensor `a` has the bytes 8 to 0");
         check("head", "{", 0, "its head is not JSON");
         check("entry", r#"{"a":{"dtype":"F32"}}"#, 0, "entry `a` is wrong");
     }
