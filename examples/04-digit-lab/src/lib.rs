@@ -1,5 +1,7 @@
 //! The digit lab: a model small enough to be trained in minutes, and what each method does to it.
 
+pub mod critique;
+pub mod grape;
 pub mod lab;
 pub mod model;
 pub mod probe;

@@ -1,4 +1,4 @@
-//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives|fixture]`.
+//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives|grape|critique|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
+use digit_lab::{critique, grape};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -22,15 +23,19 @@ fn main() -> anyhow::Result<()> {
         [] => {
             lab.selective()?;
             lab.objectives("noisy", "held-out")?;
-            lab.objectives("recoded", "recoded-held-out")
+            lab.objectives("recoded", "recoded-held-out")?;
+            lab.grape()?;
+            lab.critique()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
             lab.objectives("noisy", "held-out")?;
             lab.objectives("recoded", "recoded-held-out")
         }
+        ["grape"] => lab.grape(),
+        ["critique"] => lab.critique(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|fixture]"),
+        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|fixture]"),
     }
 }
 
@@ -102,6 +107,27 @@ impl Lab {
         }
         say(&format!("\nselective: gold answers in a foreign style\n{}", table(&rows)))?;
         claims(&outcomes)
+    }
+
+    /// GRAPE and its controls on answers in three styles.
+    fn grape(&self) -> anyhow::Result<()> {
+        grape::prepare(&self.runs, lab::FULL)?;
+        let base = Probe::open(&self.base("base-mixed")?)?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = grape::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\ngrape: answers in three styles\n{}", table(&grape::rows(&base, &outcomes)?)))?;
+        grape::claims(&outcomes).iter().try_for_each(|claim| say(claim))
+    }
+
+    /// Critique fine-tuning and plain fine-tuning on noisy answers, and the first as a teacher.
+    fn critique(&self) -> anyhow::Result<()> {
+        critique::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-strong")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = critique::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\ncritique: noisy answers\n{}", table(&critique::rows(&self.runs, &base, &outcomes)?)))?;
+        let critic = outcomes.iter().find(|arm| arm.name == critique::CRITIC).context("there is such an arm")?;
+        say(&critique::taught(&train(&critique::teacher(critic.model()))?))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.

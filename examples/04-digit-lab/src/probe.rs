@@ -47,6 +47,16 @@ impl Probe {
         Ok(right as f64 / answers.len().max(1) as f64)
     }
 
+    /// The most likely answer to each prompt.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the model refuses a prompt.
+    pub fn answers(&self, rows: &[Row]) -> anyhow::Result<Vec<String>> {
+        let answers = self.model.generate(&prompts(rows), &Sampling::greedy(12))?;
+        Ok(answers.into_iter().map(|answer| answer.text).collect())
+    }
+
     /// How likely the completions are, end tokens included.
     ///
     /// # Errors

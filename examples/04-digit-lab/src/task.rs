@@ -141,8 +141,16 @@ fn reversed(mut number: u64, digits: usize) -> String {
 ///
 /// Fails when the file cannot be written.
 pub fn write(path: &Path, rows: impl Iterator<Item = Row>) -> anyhow::Result<()> {
-    let line = |row: Row| json!({ "prompt": row.prompt, "completion": row.completion }).to_string() + "\n";
-    let lines: String = rows.map(line).collect();
+    write_lines(path, rows.map(|row| json!({ "prompt": row.prompt, "completion": row.completion })))
+}
+
+/// Writes JSON lines.
+///
+/// # Errors
+///
+/// Fails when the file cannot be written.
+pub fn write_lines(path: &Path, lines: impl Iterator<Item = Value>) -> anyhow::Result<()> {
+    let lines: String = lines.map(|line| line.to_string() + "\n").collect();
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }

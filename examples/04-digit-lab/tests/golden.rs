@@ -2,11 +2,17 @@
 //!
 //! Losses may differ by [`LOSS_TOLERANCE`] between CPUs, whose reduction orders differ; targets, provenance and counts may not.
 
+#[path = "golden/critique.rs"]
+mod critique;
+#[path = "golden/grape.rs"]
+mod grape;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use digit_lab::lab::{self, Arm, Outcome, Scale};
+use digit_lab::task;
 use serde_json::{Value, json};
 use tunesmith::Summary;
 
@@ -26,13 +32,22 @@ fn mixed() -> PathBuf {
 
 /// An arm in the small, from this model, in a folder of its own.
 fn run(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Outcome> {
-    lab::prepare(folder, Scale { base: 64, train: 48, eval: 8 })?;
-    let eval: &[&str] = match arm.recipe {
-        "noisy" => &["held-out"],
-        "recoded" => &["recoded-held-out"],
-        _ => &["task", "retained"],
+    lab::run(&root().join("recipes"), arm, &small(arm, model, folder)?, &folder.join("run"))
+}
+
+/// What makes an arm small: little data, written below `folder`, and few steps from this model.
+fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let scale = Scale { base: 64, train: 48, eval: 8 };
+    lab::prepare(folder, scale)?;
+    digit_lab::grape::prepare(folder, scale)?;
+    digit_lab::critique::prepare(folder, scale)?;
+    let (train, eval): (&str, &[&str]) = match arm.recipe {
+        "noisy" => ("noisy", &["held-out"]),
+        "recoded" => ("recoded", &["recoded-held-out"]),
+        "grape" => ("styles", &["task", "retained"]),
+        "cft" => ("critiques", &["held-out", "verify"]),
+        _ => ("train", &["task", "retained"]),
     };
-    let train = if matches!(arm.recipe, "noisy" | "recoded") { arm.recipe } else { "train" };
     let text = |path: PathBuf| format!("'{}'", path.display());
     let sets: Vec<String> = eval.iter().map(|name| format!("{name} = {}", text(lab::data(folder, name)))).collect();
     let set = [
@@ -42,7 +57,16 @@ fn run(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Outcome> {
         ("train.steps", STEPS.to_string()),
         ("train.batch", "16".into()),
     ];
-    let set: Vec<(String, String)> = set.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Ok(set.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+/// The arm with its own data in place of the lab's, for one step.
+fn run_on(arm: &Arm, rows: &[Value], folder: &Path) -> anyhow::Result<Outcome> {
+    let mut set = small(arm, &mixed(), folder)?;
+    let data = folder.join("own.jsonl");
+    task::write_lines(&data, rows.iter().cloned())?;
+    set.push(("data.train".into(), format!("'{}'", data.display())));
+    set.push(("train.steps".into(), "1".into()));
     lab::run(&root().join("recipes"), arm, &set, &folder.join("run"))
 }
 
