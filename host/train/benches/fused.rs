@@ -75,9 +75,9 @@ fn prepared(case: &str, is_fused: bool) -> Box<dyn Fn()> {
             let targets: Vec<u32> = (0..512).map(|row| row * 91).collect();
             Box::new(move || {
                 let logprobs = if is_fused {
-                    fused::token_logprobs(x.clone(), weight.clone(), &targets)
+                    fused::token_logprobs(x.clone(), weight.clone(), &targets, None)
                 } else {
-                    plain::token_logprobs(&x, weight.clone(), &targets)
+                    plain::token_logprobs(&x, weight.clone(), &targets, None)
                 };
                 logprobs.sum().backward();
             })

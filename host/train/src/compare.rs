@@ -3,7 +3,7 @@
 //! The expectations are one JSON object, as a short transformers script writes it. Every field but those it needs is optional:
 //! `input_ids` and `attention_mask` (two rows, the second padded on the left), `logits_row0`, `logits_row1_unpadded_part`,
 //! `hidden_norms_row0` (L2 norms of the embedding and of each layer's output, the last after the final norm), `greedy_from_first_8`
-//! (eight ids of row 0, then generated ones), `nll_row0_labels_from_6` (mean over labels from position 6 on), `gradient_norms` of that
+//! (eight ids of row 0, then generated ones; compared with and without a cache), `nll_row0_labels_from_6` (mean over labels from position 6 on), `gradient_norms` of that
 //! loss by parameter, and `runs`: by a user's message, `prompt_ids` after the chat template, greedy `output_ids`, and `top5` pairs of id
 //! and logit.
 
@@ -12,14 +12,14 @@ use std::fs;
 use std::path::Path;
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::ModelError;
 use crate::generate::{Generator, Prompt, Sampling};
 use crate::model::weights::WeightFiles;
-use crate::model::{Decoder, Forward, LanguageModel, ModelConfig, TokenBatch};
+use crate::model::{Decoder, Forward, KvCache, LanguageModel, ModelConfig, TokenBatch};
 use crate::template::RenderOptions;
 use crate::tensor_values;
 
@@ -156,21 +156,40 @@ fn rows(decoder: &Decoder, expected: &Expected, found: &mut Vec<Comparison>) -> 
     }
     if let Some(greedy) = &expected.greedy_from_first_8 {
         found.push(tokens("greedy_from_first_8", &continued(decoder, &sequences[0], greedy.len())?, greedy));
+        let cached = continued_with_cache(decoder, &sequences[0], greedy.len())?;
+        found.push(tokens("greedy_from_first_8 (cached)", &cached, greedy));
     }
     loss(decoder, &sequences[0], expected, found)
 }
 
-/// The first 8 tokens and what the model makes of them, `len` in all. Short, so that no cache is needed.
+/// The first 8 tokens and what the model makes of them, `len` in all, each token from a pass over all before it.
 fn continued(decoder: &Decoder, sequence: &[u32], len: usize) -> Result<Vec<u32>, ModelError> {
     let mut ids: Vec<u32> = sequence.iter().copied().take(8).collect();
     while ids.len() < len {
         let batch = TokenBatch::left_padded(&[&ids])?;
         let hidden = decoder.hidden(&batch)?.narrow(1, ids.len() - 1, 1);
-        let logits = tensor_values(decoder.head(hidden));
-        let best = logits.iter().enumerate().fold(0, |best, (id, logit)| if logits[best] < *logit { id } else { best });
-        ids.push(best as u32);
+        ids.push(best(decoder, hidden));
     }
     Ok(ids)
+}
+
+/// As [`continued`], with keys and values of earlier tokens from the cache.
+fn continued_with_cache(decoder: &Decoder, sequence: &[u32], len: usize) -> Result<Vec<u32>, ModelError> {
+    let mut ids: Vec<u32> = sequence.iter().copied().take(8).collect();
+    let mut cache = KvCache::new(decoder.config(), vec![0], len.max(ids.len()), &decoder.device().inner());
+    let mut hidden = decoder.extend(&ids, &mut cache)?;
+    while ids.len() < len {
+        let last = hidden.dims()[1] - 1;
+        ids.push(best(decoder, hidden.narrow(1, last, 1)));
+        hidden = decoder.extend(&ids[ids.len() - 1..], &mut cache)?;
+    }
+    Ok(ids)
+}
+
+/// The likeliest token after one hidden state.
+fn best(decoder: &Decoder, hidden: Tensor<3>) -> u32 {
+    let logits = tensor_values(decoder.head(hidden));
+    logits.iter().enumerate().fold(0, |best, (id, logit)| if logits[best] < *logit { id } else { best }) as u32
 }
 
 fn loss(
@@ -241,15 +260,17 @@ fn runs(model: &LanguageModel, runs: &BTreeMap<String, Run>, found: &mut Vec<Com
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_folder::tiny_llama;
+    use crate::test_folder::{FAMILIES, fixture, tiny_llama};
 
     #[test]
-    fn the_fixture_is_as_transformers_computed_it() {
-        let folder = tiny_llama();
-        let found = compare(&folder, &folder.join("expected.json"), &Device::flex()).expect("comparable");
-        assert_eq!(found.len(), 6);
-        for comparison in found {
-            assert!(comparison.error <= 1e-4, "{comparison:?}");
+    fn every_family_is_as_transformers_computed_it() {
+        for name in FAMILIES {
+            let folder = fixture(name);
+            let found = compare(&folder, &folder.join("expected.json"), &Device::flex()).expect("comparable");
+            assert_eq!(found.len(), 7);
+            for comparison in found {
+                assert!(comparison.error <= 1e-4, "{name}: {comparison:?}");
+            }
         }
     }
 

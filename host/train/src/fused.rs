@@ -20,7 +20,8 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-/// Log-probability of one target for each hidden state: `log p[n] = z[n, targets[n]] - log sum_v exp(z[n, v])` with `z = hidden weight^T`.
+/// Log-probability of one target for each hidden state: `log p[n] = z[n, targets[n]] - log sum_v exp(z[n, v])` with `z = hidden weight^T`,
+/// or `cap * tanh(z / cap)` of it if there is a cap.
 ///
 /// `hidden` is `[n, width]`, `weight` `[vocabulary, width]` (a transposed view will do); gives `[n]`. Gradients flow to both.
 /// The logits exist only in parts, here and in the backward pass, which computes them again: memory is `O(n)` and not `O(n * vocabulary)`.
@@ -28,7 +29,7 @@ use burn::tensor::Tensor;
 /// # Panics
 ///
 /// When there are not `n` targets or one is outside the vocabulary.
-pub fn token_logprobs(hidden: Tensor<2>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+pub fn token_logprobs(hidden: Tensor<2>, weight: Tensor<2>, targets: &[u32], cap: Option<f64>) -> Tensor<1> {
     let ([rows, _], [vocabulary, _]) = (hidden.dims(), weight.dims());
     assert_eq!(rows, targets.len(), "one target for each hidden state");
     assert!(targets.iter().all(|&target| (target as usize) < vocabulary), "targets are in the vocabulary");
@@ -38,9 +39,9 @@ pub fn token_logprobs(hidden: Tensor<2>, weight: Tensor<2>, targets: &[u32]) -> 
     match (flex::operand(&hidden), flex::operand(&weight)) {
         (Some(states), Some(weight)) => {
             drop(hidden);
-            logprobs::token_logprobs(states, weight, targets)
+            logprobs::token_logprobs(states, weight, targets, cap.map(|cap| cap as f32))
         }
-        _ => plain::token_logprobs(&hidden, weight, targets),
+        _ => plain::token_logprobs(&hidden, weight, targets, cap),
     }
 }
 
@@ -68,10 +69,19 @@ pub fn rope(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
     }
 }
 
+/// `gelu(gate) * up` with the approximation of `gelu` by a hyperbolic tangent (Hendrycks and Gimpel 2016, arXiv 1606.08415). Gradients
+/// flow to both.
+pub fn gelu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    match (flex::operand(&gate), flex::operand(&up)) {
+        (Some(gate), Some(up)) => gate::gated(gate::Curve::GeluTanh, gate, up),
+        _ => plain::gelu_mul(gate, up),
+    }
+}
+
 /// `gate * sigmoid(gate) * up`, the gate of Shazeer 2020 (arXiv 2002.05202). Gradients flow to both.
 pub fn silu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     match (flex::operand(&gate), flex::operand(&up)) {
-        (Some(gate), Some(up)) => gate::silu_mul(gate, up),
+        (Some(gate), Some(up)) => gate::gated(gate::Curve::Silu, gate, up),
         _ => plain::silu_mul(gate, up),
     }
 }

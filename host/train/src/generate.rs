@@ -188,7 +188,8 @@ impl<'a> Plain<'a> {
     /// Only the last column's logits are ever looked at.
     fn last_logits(&self, hidden: Tensor<3>) -> Vec<f32> {
         let [rows, columns, width] = hidden.dims();
-        tensor_values(hidden.narrow(1, columns - 1, 1).reshape([rows, width]).matmul(self.head.clone()))
+        let logits = hidden.narrow(1, columns - 1, 1).reshape([rows, width]).matmul(self.head.clone());
+        tensor_values(self.decoder.capped(logits))
     }
 }
 

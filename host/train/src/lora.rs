@@ -8,14 +8,17 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::error::ModelError;
 use crate::model::decoder::Decoder;
-use crate::model::projection::Projection;
+use crate::model::layer::Layer;
 use crate::random::Random;
 
 pub mod merge;
 pub mod peft;
 
-/// The projections that an adapter can be attached to, in the order of a layer.
+/// The projections that an adapter can be attached to, in the order of a layer, where each is a matrix of its own.
 pub const TARGETS: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// The same where queries, keys and values come from one matrix, and gate and up from another (Phi 3).
+pub const FUSED_TARGETS: [&str; 4] = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"];
 
 /// Size, strength and place of an adapter.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +27,8 @@ pub struct LoraSettings {
     pub rank: usize,
     /// The product is scaled by `alpha / rank`; above 0.
     pub alpha: f64,
-    /// Names of projections, a subset of [`TARGETS`]; not empty.
+    /// Names of projections that the model has, from [`TARGETS`] or [`FUSED_TARGETS`]; not empty. All of [`TARGETS`] together mean every
+    /// projection of every model.
     pub targets: Vec<String>,
 }
 
@@ -34,9 +38,26 @@ impl LoraSettings {
         Self { rank, alpha, targets: TARGETS.map(str::to_owned).into() }
     }
 
-    fn check(&self, decoder: &Decoder) -> Result<(), ModelError> {
-        let config = decoder.config();
-        let widest = config.hidden_size.max(config.intermediate_size).max(config.heads * config.head_dim);
+    /// The same settings with the targets that this model has.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a setting is out of range, or a target is none of the model's projections.
+    fn resolved(&self, decoder: &Decoder) -> Result<Self, ModelError> {
+        let is_every = TARGETS.iter().all(|target| self.targets.iter().any(|own| own == target));
+        let targets = decoder.targets();
+        let resolved = if is_every {
+            Self { targets: targets.iter().map(|target| (*target).to_owned()).collect(), ..self.clone() }
+        } else {
+            self.clone()
+        };
+        resolved.check(decoder, &targets)?;
+        Ok(resolved)
+    }
+
+    fn check(&self, decoder: &Decoder, known: &[&str]) -> Result<(), ModelError> {
+        let sides = decoder.model.layers.iter().flat_map(Layer::projections);
+        let widest = sides.flat_map(|(_, _, projection)| projection.weight.base().dims()).max().unwrap_or(0);
         if !(1..=widest).contains(&self.rank) {
             return Err(ModelError::request(format!(
                 "adapter rank {} is not between 1 and {widest}, the widest side of a projection",
@@ -49,10 +70,10 @@ impl LoraSettings {
         if self.targets.is_empty() {
             return Err(ModelError::request("an adapter needs at least one target projection"));
         }
-        match self.targets.iter().find(|target| !TARGETS.contains(&target.as_str())) {
+        match self.targets.iter().find(|target| !known.contains(&target.as_str())) {
             Some(target) => Err(ModelError::request(format!(
-                "unknown target projection `{target}`\nhint: known are {}",
-                TARGETS.join(", ")
+                "the model has no projection `{target}` to adapt\nhint: it has {}",
+                known.join(", ")
             ))),
             None => Ok(()),
         }
@@ -67,7 +88,7 @@ impl Decoder {
     ///
     /// Fails when the settings are out of range, or an adapter is attached already.
     pub fn with_adapter(self, settings: &LoraSettings, seed: u64) -> Result<Self, ModelError> {
-        settings.check(&self)?;
+        let settings = &settings.resolved(&self)?;
         if self.adapter_settings().is_some() {
             return Err(ModelError::request("the model has an adapter already\nhint: merge it or take it off first"));
         }
@@ -115,20 +136,16 @@ impl Decoder {
         settings
     }
 
+    /// The projections of a layer, by name, in its order.
+    fn targets(&self) -> Vec<&'static str> {
+        let first = self.model.layers.iter().take(1);
+        first.flat_map(Layer::projections).map(|(_, name, _)| name).collect()
+    }
+
     /// Calls `visit` with the checkpoint name of the projection, its last part, and its adapter, in the model's order.
     pub(crate) fn for_each_adapter(&self, mut visit: impl FnMut(&str, &str, &LoraAdapter)) {
         for (index, layer) in self.model.layers.iter().enumerate() {
-            let attention = &layer.self_attn;
-            let parts: [(&str, &str, &Projection); 7] = [
-                ("self_attn", "q_proj", &attention.q_proj),
-                ("self_attn", "k_proj", &attention.k_proj),
-                ("self_attn", "v_proj", &attention.v_proj),
-                ("self_attn", "o_proj", &attention.o_proj),
-                ("mlp", "gate_proj", &layer.mlp.gate_proj),
-                ("mlp", "up_proj", &layer.mlp.up_proj),
-                ("mlp", "down_proj", &layer.mlp.down_proj),
-            ];
-            for (block, target, projection) in parts {
+            for (block, target, projection) in layer.projections() {
                 if let Some(adapter) = projection.weight.adapter() {
                     visit(&format!("model.layers.{index}.{block}.{target}"), target, adapter);
                 }

@@ -3,12 +3,45 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::model::{Decoder, ModelConfig, WeightFiles};
+
+/// The model folders under `tests/fixtures`; see its README.
+pub(crate) const FAMILIES: [&str; 13] = [
+    "tiny-llama",
+    "tiny-llama3-rope",
+    "tiny-mistral",
+    "tiny-mistral-window",
+    "tiny-qwen2",
+    "tiny-qwen2-window",
+    "tiny-qwen3",
+    "tiny-qwen3-window",
+    "tiny-gemma2",
+    "tiny-gemma2-caps",
+    "tiny-gemma3",
+    "tiny-phi3",
+    "tiny-phi3-longrope",
+];
+
+/// A folder under `tests/fixtures`.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
+}
+
+/// The decoder of a folder under `tests/fixtures`.
+pub(crate) fn decoder(name: &str) -> Decoder {
+    let folder = fixture(name);
+    let config = ModelConfig::load(&folder).expect("the fixture is valid");
+    let mut weights = WeightFiles::load(&folder, &Decoder::tensor_shapes(&config)).expect("the fixture is complete");
+    Decoder::load(&config, &mut weights, &Device::flex()).expect("the fixture fits")
+}
+
 /// `tests/fixtures/tiny-llama`; see its README.
 pub(crate) fn tiny_llama() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-llama")
+    fixture("tiny-llama")
 }
 
 /// A copy of the fixture with a tokenizer of one token per character: `<unk>` 0, `<s>` 1, `</s>` 2, then ASCII from the blank on.

@@ -27,15 +27,18 @@ struct State {
     hidden: FlexTensor,
     weight: FlexTensor,
     targets: Arc<[u32]>,
+    /// Logits are limited to `cap * tanh(logit / cap)`.
+    cap: Option<f32>,
     /// The logarithm of the sum of exponentials of each row.
     logsumexp: Vec<f32>,
 }
 
-pub(super) fn token_logprobs(hidden: Operand, weight: Operand, targets: &[u32]) -> Tensor<1> {
+pub(super) fn token_logprobs(hidden: Operand, weight: Operand, targets: &[u32], cap: Option<f32>) -> Tensor<1> {
     flex::apply(TokenLogprobs, [hidden, weight], |[hidden, weight]| {
-        let mut state = State { hidden: dense(hidden), weight, targets: targets.into(), logsumexp: Vec::new() };
+        let (hidden, targets) = (dense(hidden), targets.into());
+        let mut state = State { hidden, weight, targets, cap, logsumexp: Vec::new() };
         let logprobs = forward(&mut state);
-        (flex::tensor(logprobs, &[targets.len()]), state)
+        (flex::tensor(logprobs, &[state.targets.len()]), state)
     })
 }
 
@@ -57,7 +60,9 @@ fn forward(state: &mut State) -> Vec<f32> {
             let width = logits.shape()[1];
             // Three numbers per row ride along with its logits.
             let mut found = vec![[0.0; 3]; rows.len()];
+            let cap = state.cap;
             lanes::each_row_pair((logits.storage_mut(), width), (found.as_flattened_mut(), 3), |row, logits, found| {
+                limit(logits, cap);
                 let largest = lanes::largest(logits);
                 let target = (targets[row] as usize).wrapping_sub(start);
                 found[0] = largest;
@@ -153,18 +158,31 @@ fn add_part(state: &State, (start, block): (usize, usize), grad: &[f32], sums: &
     }
 }
 
+/// Limits logits.
+fn limit(logits: &mut [f32], cap: Option<f32>) {
+    if let Some(cap) = cap {
+        logits.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+    }
+}
+
 /// Turns logits into the gradient of the loss in them.
+///
+/// With `c = cap * tanh(z / cap)`, `dc / dz = 1 - (c / cap)^2`.
 fn slope(state: &State, (start, block): (usize, usize), mut logits: FlexTensor, grad: &[f32]) -> FlexTensor {
     let width = logits.shape()[1];
     lanes::each_row(logits.storage_mut(), width, |row, logits| {
         let row = block * ROWS + row;
         let (grad, logsumexp) = (grad[row], state.logsumexp[row]);
+        let target = (state.targets[row] as usize).wrapping_sub(start);
+        limit(logits, state.cap);
+        let steepness = |limited: f32| state.cap.map_or(1.0, |cap| 1.0 - (limited / cap).powi(2));
+        let extra = logits.get(target).map(|limited| grad * steepness(*limited));
         for logit in &mut *logits {
             // Rounding may put a logit a little above the sum.
-            *logit = -grad * exp_negative((*logit - logsumexp).min(0.0));
+            *logit = -grad * exp_negative((*logit - logsumexp).min(0.0)) * steepness(*logit);
         }
-        if let Some(target) = logits.get_mut((state.targets[row] as usize).wrapping_sub(start)) {
-            *target += grad;
+        if let (Some(target), Some(extra)) = (logits.get_mut(target), extra) {
+            *target += extra;
         }
     });
     logits

@@ -1,6 +1,6 @@
 //! The fused operations as ordinary tensor operations: what they mean, for devices without a fused form.
 
-use burn::tensor::activation::{log_softmax, silu, softmax};
+use burn::tensor::activation::{gelu_approximate, log_softmax, silu, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
 /// Hidden states whose logits are formed at once.
@@ -10,11 +10,15 @@ const ROWS: usize = 256;
 const UNSEEN: f32 = -1e30;
 
 /// As [`super::token_logprobs`]. The graph keeps the log-probabilities of the whole vocabulary.
-pub fn token_logprobs(hidden: &Tensor<2>, weight: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+pub fn token_logprobs(hidden: &Tensor<2>, weight: Tensor<2>, targets: &[u32], cap: Option<f64>) -> Tensor<1> {
     let device = hidden.device().without_autodiff();
     let columns = weight.transpose();
     let parts = targets.chunks(ROWS).enumerate().map(|(part, targets)| {
         let logits = hidden.clone().narrow(0, part * ROWS, targets.len()).matmul(columns.clone());
+        let logits = match cap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        };
         let ids: Vec<i32> = targets.iter().map(|&target| target as i32).collect();
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [targets.len(), 1]), &device);
         log_softmax(logits, 1).gather(1, ids).reshape([targets.len()])
@@ -40,6 +44,11 @@ pub fn rope(x: Tensor<4>, cos: Tensor<4>, sin: Tensor<4>) -> Tensor<4> {
 /// As [`super::silu_mul`].
 pub fn silu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
     silu(gate) * up
+}
+
+/// As [`super::gelu_mul`].
+pub fn gelu_mul<const D: usize>(gate: Tensor<D>, up: Tensor<D>) -> Tensor<D> {
+    gelu_approximate(gate) * up
 }
 
 /// As [`super::causal_softmax`].

@@ -147,9 +147,29 @@ fn token_logprobs_are_the_plain_ones() {
         let targets: Vec<u32> = (0..rows as u32).map(|row| (row * 7919) % vocabulary as u32).collect();
         check(
             (leaf([rows, width], 10), leaf([vocabulary, width], 11)),
-            |hidden, weight| super::token_logprobs(hidden, weight, &targets),
-            |hidden, weight| plain::token_logprobs(&hidden, weight, &targets),
+            |hidden, weight| super::token_logprobs(hidden, weight, &targets, None),
+            |hidden, weight| plain::token_logprobs(&hidden, weight, &targets, None),
         );
+    }
+}
+
+#[test]
+fn token_logprobs_of_limited_logits_are_the_plain_ones() {
+    // A cap below the size of the logits, and one far above.
+    for (rows, vocabulary, cap) in [(5, 300, 2.0), (700, 5000, 1.5), (3, 40, 1000.0)] {
+        let targets: Vec<u32> = (0..rows as u32).map(|row| (row * 7919) % vocabulary as u32).collect();
+        check(
+            (leaf([rows, 8], 22), leaf([vocabulary, 8], 23)),
+            |hidden, weight| super::token_logprobs(hidden, weight, &targets, Some(cap)),
+            |hidden, weight| plain::token_logprobs(&hidden, weight, &targets, Some(cap)),
+        );
+    }
+}
+
+#[test]
+fn gelu_mul_is_the_plain_one() {
+    for shape in [[1, 1, 1], [2, 3, 5], [2, 33, 300]] {
+        check((leaf(shape, 24), leaf(shape, 25)), super::gelu_mul, plain::gelu_mul);
     }
 }
 
@@ -158,27 +178,28 @@ fn token_logprobs_take_a_transposed_weight_and_skip_a_frozen_one() {
     let targets = [3, 0, 3];
     check(
         (leaf([3, 8], 12), leaf([8, 50], 13)),
-        |hidden, weight| super::token_logprobs(hidden, weight.transpose(), &targets),
-        |hidden, weight| plain::token_logprobs(&hidden, weight.transpose(), &targets),
+        |hidden, weight| super::token_logprobs(hidden, weight.transpose(), &targets, None),
+        |hidden, weight| plain::token_logprobs(&hidden, weight.transpose(), &targets, None),
     );
     let frozen = leaf([50, 8], 14).inner();
     check(
         (leaf([3, 8], 15), leaf([1], 16)),
-        |hidden, _| super::token_logprobs(hidden, frozen.clone(), &targets),
-        |hidden, _| plain::token_logprobs(&hidden, frozen.clone(), &targets),
+        |hidden, _| super::token_logprobs(hidden, frozen.clone(), &targets, None),
+        |hidden, _| plain::token_logprobs(&hidden, frozen.clone(), &targets, None),
     );
-    assert_eq!(super::token_logprobs(Tensor::zeros([0, 8], &Device::flex()), frozen, &[]).dims(), [0]);
+    assert_eq!(super::token_logprobs(Tensor::zeros([0, 8], &Device::flex()), frozen, &[], None).dims(), [0]);
 }
 
 #[test]
 fn a_rows_logprob_does_not_depend_on_its_neighbours() {
     let (hidden, weight) = (leaf([700, 32], 20).inner(), leaf([5000, 32], 21).inner());
-    let together = tensor_values(super::token_logprobs(hidden.clone(), weight.clone(), &[9; 700]).autodiff());
+    let together = tensor_values(super::token_logprobs(hidden.clone(), weight.clone(), &[9; 700], None).autodiff());
     for row in [0, 1, 511, 512, 699] {
         let alone = super::token_logprobs(
             hidden.clone().narrow(0, row, 8.min(700 - row)),
             weight.clone(),
             &vec![9; 8.min(700 - row)],
+            None,
         );
         check_close("row", &tensor_values(alone.autodiff())[..1], &together[row..=row]);
     }
@@ -189,7 +210,7 @@ fn token_logprobs_do_not_overflow() {
     let hidden = Tensor::<2>::from_floats([[1000.0], [-1000.0]], &Device::flex());
     let weight = Tensor::<2>::from_floats([[1.0], [0.0], [-1.0]], &Device::flex());
     let values: Vec<f32> =
-        super::token_logprobs(hidden, weight, &[0, 0]).into_data().try_into_vec_as().expect("floats");
+        super::token_logprobs(hidden, weight, &[0, 0], None).into_data().try_into_vec_as().expect("floats");
     assert_eq!(values, [0.0, -2000.0]);
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::{LoraSettings, TARGETS};
+use super::{FUSED_TARGETS, LoraSettings, TARGETS};
 use crate::error::ModelError;
 use crate::model::decoder::Decoder;
 use crate::model::export::{NamedTensor, WeightType, save_tensors};
@@ -94,8 +94,7 @@ impl Decoder {
         if self.adapter_settings().is_some() {
             return Err(ModelError::request("the model has an adapter already\nhint: merge it or take it off first"));
         }
-        let settings = read_config(&folder.join(CONFIG))?;
-        settings.check(&self)?;
+        let settings = read_config(&folder.join(CONFIG))?.resolved(&self)?;
         let mut file = read_factors(folder, &settings, &Decoder::tensor_shapes(self.config()))?;
         let rank = settings.rank;
         Ok(self.attach(&settings, |name, [input, output]| {
@@ -256,12 +255,13 @@ impl AdapterConfig<'_> {
                 let names: Option<Vec<&str>> = names.iter().map(Value::as_str).collect();
                 let names =
                     names.ok_or_else(|| self.error("target_modules", "holds something that is no text", hint))?;
-                // PEFT writes a set in arbitrary order.
-                if let Some(name) = names.iter().find(|name| !TARGETS.contains(name)) {
-                    let hint = format!("known are {}", TARGETS.join(", "));
+                let known = || TARGETS.iter().chain(FUSED_TARGETS.iter().filter(|target| !TARGETS.contains(target)));
+                if let Some(name) = names.iter().find(|name| !known().any(|target| target == *name)) {
+                    let hint = format!("known are {}", known().copied().collect::<Vec<_>>().join(", "));
                     return Err(self.error("target_modules", &format!("names `{name}`"), &hint));
                 }
-                Ok(TARGETS.iter().filter(|target| names.contains(target)).map(|name| (*name).to_owned()).collect())
+                // PEFT writes a set in arbitrary order.
+                Ok(known().filter(|target| names.contains(target)).map(|name| (*name).to_owned()).collect())
             }
             Some(other) => Err(self.error("target_modules", &format!("is {other}"), hint)),
             None => Err(self.error("target_modules", "is missing", hint)),

@@ -5,6 +5,7 @@ use std::ops::Range;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::ModelError;
+use crate::model::rope::Place;
 
 /// Sequences of token ids laid out in rows of one width.
 ///
@@ -152,6 +153,13 @@ impl TokenBatch {
     /// Position ids, row by row: the count of real tokens before this one in its segment; 0 in padding.
     pub fn position_ids(&self) -> Vec<u32> {
         self.by_segment(|segment, column| (column - segment.start) as u32, |_| 0)
+    }
+
+    /// Where each token stands in its segment, row by row; padding is a sequence of one.
+    pub fn places(&self) -> Vec<Place> {
+        let positions = self.position_ids();
+        let lengths = self.by_segment(|segment, _| segment.len() as u32, |_| 1);
+        positions.into_iter().zip(lengths).map(|(position, length)| Place { position, length }).collect()
     }
 
     /// First column that each token may attend to, row by row. A padding column attends to itself only.

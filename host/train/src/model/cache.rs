@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::model::config::ModelConfig;
+use crate::model::config::{ModelConfig, RopeConfig};
 
 /// Preallocated keys and values of all layers for a batch of left-padded rows.
 #[derive(Clone, Debug)]
@@ -10,8 +10,10 @@ pub struct KvCache {
     pub(crate) layers: Vec<LayerCache>,
     /// First real column of each row.
     pub(crate) starts: Vec<usize>,
-    pub(crate) length: usize,
+    length: usize,
     capacity: usize,
+    /// The ids of each row's columns so far; kept only for models that may have to compute them again.
+    tokens: Option<Vec<Vec<u32>>>,
 }
 
 /// Keys and values of one layer: `[rows, capacity, heads, width]` each.
@@ -28,7 +30,8 @@ impl KvCache {
         let shape = [starts.len(), capacity, config.kv_heads, config.head_dim];
         let empty = || Some(Tensor::<4>::zeros(shape, device));
         let layers = (0..config.layers).map(|_| LayerCache { keys: empty(), values: empty() }).collect();
-        Self { layers, starts, length: 0, capacity }
+        let tokens = config.ropes.iter().any(RopeConfig::has_lengths).then(|| vec![Vec::new(); starts.len()]);
+        Self { layers, starts, length: 0, capacity, tokens }
     }
 
     /// Rows in the batch.
@@ -46,9 +49,36 @@ impl KvCache {
         self.capacity - self.length
     }
 
+    /// Notes that these columns, row by row, have been computed.
+    pub(crate) fn append(&mut self, tokens: &[u32]) {
+        let columns = tokens.len() / self.rows().max(1);
+        self.length += columns;
+        for (row, new) in self.tokens.iter_mut().flatten().zip(tokens.chunks(columns.max(1))) {
+            row.extend(new);
+        }
+    }
+
+    /// The ids of a row's columns so far.
+    pub(crate) fn tokens(&self, row: usize) -> &[u32] {
+        self.tokens.as_ref().and_then(|tokens| tokens.get(row)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Takes over a row's columns from the same row of another cache of the same model.
+    pub(crate) fn replace(&mut self, row: usize, other: &Self, other_row: usize) {
+        for (layer, other) in self.layers.iter_mut().zip(&other.layers) {
+            for (slot, other) in [(&mut layer.keys, &other.keys), (&mut layer.values, &other.values)] {
+                let (Some(whole), Some(other)) = (slot.take(), other) else { continue };
+                let [_, columns, heads, width] = other.dims();
+                let own = other.clone().narrow(0, other_row, 1);
+                *slot = Some(whole.slice_assign([row..row + 1, 0..columns, 0..heads, 0..width], own));
+            }
+        }
+    }
+
     /// Keeps only the rows named, in this order. Sequences that have ended leave the batch here.
     pub fn keep(&mut self, rows: &[usize]) {
         self.starts = rows.iter().map(|row| self.starts[*row]).collect();
+        self.tokens = self.tokens.take().map(|tokens| rows.iter().map(|row| tokens[*row].clone()).collect());
         for layer in &mut self.layers {
             for slot in [&mut layer.keys, &mut layer.values] {
                 *slot = slot.take().map(|tensor| {

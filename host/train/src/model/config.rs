@@ -9,18 +9,57 @@ use serde_json::{Map, Value};
 use crate::error::ModelError;
 
 mod fields;
+mod known;
+mod layers;
+mod rope;
 
-use fields::{Fields, IGNORED};
+use fields::Fields;
+
+pub use layers::LayerKind;
+pub use rope::{RopeConfig, RopeScaling};
+
+/// More layers than any model has: a larger number is a damaged file.
+const MAX_LAYERS: usize = 1 << 14;
 
 /// The architectures that one decoder covers by configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// `model_type` `llama`: Llama 1 to 3.1 without rope scaling, `SmolLM`, `SmolLM2`, `TinyLlama`.
+    /// `model_type` `llama`: Llama 1 to 3.3, `SmolLM`, `SmolLM2`, `TinyLlama`.
     Llama,
+    /// `mistral`: Mistral 7B, Nemo, Small.
+    Mistral,
+    /// `qwen2`: Qwen 1.5, 2 and 2.5.
+    Qwen2,
+    /// `qwen3`: the dense models of Qwen 3.
+    Qwen3,
+    /// `gemma2`: Gemma 2.
+    Gemma2,
+    /// `gemma3_text`: the text part of Gemma 3.
+    Gemma3,
+    /// `phi3`: Phi 3, 3.5 and 4.
+    Phi3,
 }
 
 impl Family {
-    const KNOWN: [(&'static str, Self); 1] = [("llama", Self::Llama)];
+    const KNOWN: [Self; 7] =
+        [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Gemma2, Self::Gemma3, Self::Phi3];
+
+    /// The name in `config.json`.
+    pub fn model_type(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3_text",
+            Self::Phi3 => "phi3",
+        }
+    }
+
+    fn is_gemma(self) -> bool {
+        matches!(self, Self::Gemma2 | Self::Gemma3)
+    }
 }
 
 /// The gate's nonlinearity in the feed-forward block.
@@ -28,6 +67,10 @@ impl Family {
 pub enum Activation {
     /// `x * sigmoid(x)`; `silu` or `swish` in `config.json`.
     Silu,
+    /// `x * Phi(x)` with the normal distribution's `Phi`; `gelu`.
+    Gelu,
+    /// Its approximation by a hyperbolic tangent; `gelu_pytorch_tanh` or `gelu_new`.
+    GeluTanh,
 }
 
 /// Which projections carry a bias vector.
@@ -39,6 +82,26 @@ pub struct Biases {
     pub attention_output: bool,
     /// The three projections of the feed-forward block.
     pub mlp: bool,
+}
+
+/// Where the norms are and what their weights mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Norms {
+    /// The factor of a dimension is `1 + weight` instead of `weight`.
+    pub is_offset: bool,
+    /// Attention and feed-forward block are normed after as well as before.
+    pub is_around: bool,
+    /// Each head of queries and keys is normed before it is turned.
+    pub is_by_head: bool,
+}
+
+/// Limits of numbers: `cap * tanh(x / cap)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SoftCaps {
+    /// Of attention scores, after scaling and before masking.
+    pub attention: Option<f64>,
+    /// Of logits.
+    pub logits: Option<f64>,
 }
 
 /// Everything that shapes the decoder and its numbers.
@@ -55,6 +118,8 @@ pub struct ModelConfig {
     pub intermediate_size: usize,
     /// Number of layers.
     pub layers: usize,
+    /// What each layer attends to; as many as `layers`.
+    pub layer_kinds: Vec<LayerKind>,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; divides `heads`.
@@ -67,10 +132,20 @@ pub struct ModelConfig {
     pub max_positions: usize,
     /// Added to the mean square in every norm.
     pub norm_epsilon: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
+    /// Where the norms are.
+    pub norms: Norms,
+    /// The rotary embeddings that the layers choose from.
+    pub ropes: Vec<RopeConfig>,
+    /// Products of queries and keys are divided by its square root.
+    pub score_divisor: f64,
+    /// Limits of scores and logits.
+    pub soft_caps: SoftCaps,
+    /// Embeddings are multiplied by it when they are looked up, not when they serve as the head.
+    pub embedding_scale: Option<f64>,
     /// Which projections have a bias.
     pub biases: Biases,
+    /// Queries, keys and values come from one matrix (`qkv_proj`), gate and up from another (`gate_up_proj`).
+    pub is_fused: bool,
     /// The gate's nonlinearity.
     pub activation: Activation,
     /// The head is the embedding, transposed.
@@ -108,10 +183,11 @@ impl ModelConfig {
             serde_json::from_str(text).map_err(|source| ModelError::Json { path: path.to_owned(), source })?;
         let fields = Fields::new(path, &map);
         let family = family(&fields)?;
-        reject_unsupported(&fields)?;
-        let config = llama(&fields, family)?;
+        known::reject_unsupported(&fields, family)?;
+        let config = build(&fields, family)?;
         config.check(path)?;
-        Ok(config)
+        // Only now: the list has an entry for each layer.
+        Ok(Self { layer_kinds: layers::layer_kinds(&fields, family, config.layers)?, ..config })
     }
 
     /// Number of parameters; a tied head counts once.
@@ -129,7 +205,9 @@ impl ModelConfig {
         let key = self.kv_heads.checked_mul(self.head_dim)?;
         let attention = self.hidden_size.checked_mul(query.checked_add(key)?.checked_mul(2)?)?;
         let mlp = self.hidden_size.checked_mul(self.intermediate_size)?.checked_mul(3)?;
-        let norms = self.hidden_size.checked_mul(2)?;
+        let around = self.hidden_size.checked_mul(if self.norms.is_around { 4 } else { 2 })?;
+        let by_head = if self.norms.is_by_head { self.head_dim.checked_mul(2)? } else { 0 };
+        let norms = around.checked_add(by_head)?;
         let qkv_bias = if self.biases.qkv { query.checked_add(key.checked_mul(2)?)? } else { 0 };
         let output_bias = if self.biases.attention_output { self.hidden_size } else { 0 };
         let mlp_bias =
@@ -155,6 +233,13 @@ impl ModelConfig {
                 "num_key_value_heads",
                 format!("is {}, which does not divide `num_attention_heads` {}", self.kv_heads, self.heads),
                 "every key and value head is shared by the same number of query heads",
+            );
+        }
+        if MAX_LAYERS < self.layers {
+            return fail(
+                "num_hidden_layers",
+                format!("is {}, more than {MAX_LAYERS}", self.layers),
+                "the file is damaged or was not made for a model of this kind",
             );
         }
         if !self.head_dim.is_multiple_of(2) {
@@ -184,49 +269,59 @@ fn family(fields: &Fields<'_>) -> Result<Family, ModelError> {
             return Err(fields.error("model_type", "is missing", "it names the architecture, for example \"llama\""));
         }
     };
-    Family::KNOWN.iter().find(|(name, _)| *name == model_type).map(|(_, family)| *family).ok_or_else(|| {
+    Family::KNOWN.into_iter().find(|family| family.model_type() == model_type).ok_or_else(|| {
         ModelError::UnknownArchitecture {
             path: fields.path().to_owned(),
             model_type: model_type.to_owned(),
-            supported: Family::KNOWN.map(|(name, _)| format!("`{name}`")).join(", "),
+            supported: Family::KNOWN.map(|family| format!("`{}`", family.model_type())).join(", "),
         }
     })
 }
 
-fn llama(fields: &Fields<'_>, family: Family) -> Result<ModelConfig, ModelError> {
+/// Everything but the kinds of the layers. What a file leaves out is as in the configuration classes of transformers.
+fn build(fields: &Fields<'_>, family: Family) -> Result<ModelConfig, ModelError> {
     let hidden_size = fields.size("hidden_size")?;
     let heads = fields.size("num_attention_heads")?;
-    let head_dim = match fields.optional_size("head_dim")? {
-        Some(size) => size,
-        None if hidden_size.is_multiple_of(heads) => hidden_size / heads,
-        None => {
-            return Err(fields.error(
-                "num_attention_heads",
-                &format!("is {heads}, which does not divide `hidden_size` {hidden_size}"),
-                "give `head_dim` if the heads are not a partition of the hidden size",
-            ));
-        }
+    let head_dim = head_dim(fields, family, hidden_size, heads)?;
+    let max_positions = fields.optional_size("max_position_embeddings")?.unwrap_or(match family {
+        Family::Llama => 2048,
+        Family::Phi3 => 4096,
+        Family::Gemma2 => 8192,
+        Family::Qwen2 | Family::Qwen3 => 32_768,
+        Family::Mistral | Family::Gemma3 => 131_072,
+    });
+    let default_kv_heads = match family {
+        Family::Llama | Family::Phi3 => None,
+        Family::Mistral => Some(8),
+        Family::Qwen2 | Family::Qwen3 => Some(32),
+        Family::Gemma2 | Family::Gemma3 => Some(4),
     };
-    let attention_bias = fields.switch("attention_bias", false)?;
+    let epsilon = if family == Family::Phi3 { 1e-5 } else { 1e-6 };
     Ok(ModelConfig {
         family,
         hidden_size,
         intermediate_size: fields.size("intermediate_size")?,
         layers: fields.size("num_hidden_layers")?,
+        layer_kinds: Vec::new(),
         heads,
-        kv_heads: fields.optional_size("num_key_value_heads")?.unwrap_or(heads),
+        kv_heads: fields.nullable_size("num_key_value_heads", default_kv_heads)?.unwrap_or(heads),
         head_dim,
         vocab_size: fields.size("vocab_size")?,
-        max_positions: fields.optional_size("max_position_embeddings")?.unwrap_or(2048),
-        norm_epsilon: fields.positive("rms_norm_eps", Some(1e-6))?,
-        rope_theta: rope_theta(fields)?,
-        biases: Biases {
-            qkv: attention_bias,
-            attention_output: attention_bias,
-            mlp: fields.switch("mlp_bias", false)?,
+        max_positions,
+        norm_epsilon: fields.positive("rms_norm_eps", Some(epsilon))?,
+        norms: Norms {
+            is_offset: family.is_gemma(),
+            is_around: family.is_gemma(),
+            is_by_head: matches!(family, Family::Qwen3 | Family::Gemma3),
         },
-        activation: activation(fields)?,
-        tied_head: fields.switch("tie_word_embeddings", false)?,
+        ropes: rope::ropes(fields, family, rope::Sizes { head_dim, max_positions })?,
+        score_divisor: score_divisor(fields, family, head_dim)?,
+        soft_caps: soft_caps(fields, family)?,
+        embedding_scale: family.is_gemma().then(|| (hidden_size as f64).sqrt()),
+        biases: biases(fields, family)?,
+        is_fused: family == Family::Phi3,
+        activation: activation(fields, family)?,
+        tied_head: fields.switch("tie_word_embeddings", family.is_gemma())?,
         initializer_range: fields.positive("initializer_range", Some(0.02))?,
         bos_token_id: fields.token_ids("bos_token_id")?.first().copied(),
         eos_token_ids: fields.token_ids("eos_token_id")?,
@@ -234,118 +329,64 @@ fn llama(fields: &Fields<'_>, family: Family) -> Result<ModelConfig, ModelError>
     })
 }
 
-fn activation(fields: &Fields<'_>) -> Result<Activation, ModelError> {
-    match fields.get("hidden_act") {
-        None => Ok(Activation::Silu),
-        Some(Value::String(name)) if name == "silu" || name == "swish" => Ok(Activation::Silu),
-        Some(other) => Err(fields.error("hidden_act", &format!("is {other}"), "supported is \"silu\"")),
-    }
-}
-
-/// The base of the rotary frequencies: `rope_parameters.rope_theta` (transformers 5) or `rope_theta` (before).
-fn rope_theta(fields: &Fields<'_>) -> Result<f64, ModelError> {
-    let Some(parameters) = fields.object("rope_parameters")? else {
-        return fields.positive("rope_theta", Some(10000.0));
+fn head_dim(fields: &Fields<'_>, family: Family, hidden_size: usize, heads: usize) -> Result<usize, ModelError> {
+    let default = match family {
+        Family::Qwen3 => Some(128),
+        Family::Gemma2 | Family::Gemma3 => Some(256),
+        Family::Llama | Family::Mistral | Family::Qwen2 | Family::Phi3 => None,
     };
-    for (name, value) in parameters.iter() {
-        match name.as_str() {
-            "rope_theta" | "rope_type" | "type" => {}
-            "partial_rotary_factor" if value.as_f64() == Some(1.0) => {}
-            _ if value.is_null() => {}
-            _ => {
-                return Err(parameters.error(
-                    name,
-                    &format!("is {value}, which is not supported"),
-                    "only plain rotary embedding (`rope_type` \"default\") is implemented",
-                ));
-            }
-        }
-    }
-    check_rope_type(&parameters)?;
-    match parameters.get("rope_theta") {
-        Some(_) => parameters.positive("rope_theta", None),
-        None => fields.positive("rope_theta", Some(10000.0)),
-    }
-}
-
-fn check_rope_type(rope: &Fields<'_>) -> Result<(), ModelError> {
-    for name in ["rope_type", "type"] {
-        match rope.get(name) {
-            None => {}
-            Some(Value::String(kind)) if kind == "default" => {}
-            Some(other) => {
-                return Err(rope.error(
-                    name,
-                    &format!("is {other}, which is not supported"),
-                    "only plain rotary embedding (\"default\") is implemented; scaled variants change every position",
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Fails on fields that would change the numbers in a way that the decoder does not follow, and on unknown fields.
-fn reject_unsupported(fields: &Fields<'_>) -> Result<(), ModelError> {
-    if let Some(scaling) = fields.object("rope_scaling")? {
-        check_rope_type(&scaling)?;
-        if let Some((name, value)) = scaling
-            .iter()
-            .find(|(name, value)| !matches!(name.as_str(), "type" | "rope_type" | "rope_theta") && !value.is_null())
-        {
-            return Err(scaling.error(
-                name,
-                &format!("is {value}, which is not supported"),
-                "rope scaling is not implemented; use a model without it",
-            ));
-        }
-    }
-    for (name, allowed) in [
-        ("attention_dropout", 0.0),
-        ("hidden_dropout", 0.0),
-        ("resid_pdrop", 0.0),
-        ("embd_pdrop", 0.0),
-        ("partial_rotary_factor", 1.0),
-        ("attn_logit_softcapping", f64::NAN),
-        ("final_logit_softcapping", f64::NAN),
-        ("sliding_window", f64::NAN),
-        ("embedding_multiplier", 1.0),
-        ("residual_multiplier", 1.0),
-        ("attention_multiplier", f64::NAN),
-        ("logits_scaling", 1.0),
-    ] {
-        if let Some(value) = fields.get(name)
-            && value.as_f64() != Some(allowed)
-        {
-            let hint = if allowed.is_nan() {
-                "remove the field or use null".to_owned()
-            } else {
-                format!("supported is {allowed}")
-            };
-            return Err(fields.error(name, &format!("is {value}, which is not supported"), &hint));
-        }
-    }
-    for name in
-        ["quantization_config", "rope_interleaved", "use_sliding_window", "is_encoder_decoder", "add_cross_attention"]
-    {
-        match fields.get(name) {
-            None | Some(Value::Bool(false)) => {}
-            Some(_) => {
-                return Err(fields.error(
-                    name,
-                    "asks for something that is not supported",
-                    "use a model in plain F32, F16 or BF16 weights with half-split rotary embedding",
-                ));
-            }
-        }
-    }
-    match fields.names().find(|name| !IGNORED.contains(name) && !name.starts_with('_')) {
-        Some(name) => Err(fields.error(
-            name,
-            "is unknown, so it may change the numbers",
-            "check what it does; remove the field if it has no effect on the forward pass",
+    match fields.nullable_size("head_dim", default)? {
+        Some(size) => Ok(size),
+        None if hidden_size.is_multiple_of(heads) => Ok(hidden_size / heads),
+        None => Err(fields.error(
+            "num_attention_heads",
+            &format!("is {heads}, which does not divide `hidden_size` {hidden_size}"),
+            "give `head_dim` if the heads are not a partition of the hidden size",
         )),
-        None => Ok(()),
+    }
+}
+
+fn score_divisor(fields: &Fields<'_>, family: Family, head_dim: usize) -> Result<f64, ModelError> {
+    if family.is_gemma() { fields.positive("query_pre_attn_scalar", Some(256.0)) } else { Ok(head_dim as f64) }
+}
+
+fn soft_caps(fields: &Fields<'_>, family: Family) -> Result<SoftCaps, ModelError> {
+    let cap = |name: &str, default: Option<f64>| fields.nullable_positive(name, default);
+    match family {
+        Family::Gemma2 => Ok(SoftCaps {
+            attention: cap("attn_logit_softcapping", Some(50.0))?,
+            logits: cap("final_logit_softcapping", Some(30.0))?,
+        }),
+        Family::Gemma3 => Ok(SoftCaps { attention: None, logits: cap("final_logit_softcapping", None)? }),
+        _ => Ok(SoftCaps::default()),
+    }
+}
+
+fn biases(fields: &Fields<'_>, family: Family) -> Result<Biases, ModelError> {
+    match family {
+        Family::Mistral | Family::Phi3 => Ok(Biases::default()),
+        Family::Qwen2 => Ok(Biases { qkv: true, ..Biases::default() }),
+        Family::Llama | Family::Qwen3 | Family::Gemma2 | Family::Gemma3 => {
+            let attention = fields.switch("attention_bias", false)?;
+            let mlp = family == Family::Llama && fields.switch("mlp_bias", false)?;
+            Ok(Biases { qkv: attention, attention_output: attention, mlp })
+        }
+    }
+}
+
+fn activation(fields: &Fields<'_>, family: Family) -> Result<Activation, ModelError> {
+    let (name, default) =
+        if family.is_gemma() { ("hidden_activation", Activation::GeluTanh) } else { ("hidden_act", Activation::Silu) };
+    match fields.get(name).map(Value::as_str) {
+        None => Ok(default),
+        Some(Some("silu" | "swish")) => Ok(Activation::Silu),
+        Some(Some("gelu")) => Ok(Activation::Gelu),
+        Some(Some("gelu_pytorch_tanh" | "gelu_new")) => Ok(Activation::GeluTanh),
+        Some(other) => Err(fields.error(
+            name,
+            &format!("is \"{}\"", other.unwrap_or("no text")),
+            "supported are \"silu\", \"gelu\", \"gelu_pytorch_tanh\" and \"gelu_new\"",
+        )),
     }
 }
 

@@ -6,15 +6,15 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::error::ModelError;
-use crate::model::attention::{Pass, SelfAttention};
+use crate::model::attention::Pass;
 use crate::model::batch::TokenBatch;
-use crate::model::cache::{KvCache, LayerCache};
+use crate::model::cache::KvCache;
 use crate::model::config::ModelConfig;
+use crate::model::layer::{Layer, norm_names};
 use crate::model::mixing::Span;
-use crate::model::mlp::Mlp;
 use crate::model::norm::RmsNorm;
 use crate::model::projection::{Embedding, Projection};
-use crate::model::rope::Rope;
+use crate::model::rope::{Place, Rope};
 use crate::model::weights::{RandomWeights, TensorSource};
 
 /// A causal language model. The paths of its parameters are the names in a Hugging Face checkpoint.
@@ -37,19 +37,6 @@ pub struct Backbone {
     pub layers: Vec<Layer>,
     /// Applied after the last layer.
     pub norm: RmsNorm,
-}
-
-/// One decoder layer: `x + attention(norm(x))`, then `x + mlp(norm(x))`.
-#[derive(Module, Debug)]
-pub struct Layer {
-    /// Mixes the columns.
-    pub self_attn: SelfAttention,
-    /// Works on each column.
-    pub mlp: Mlp,
-    /// Before the attention.
-    pub input_layernorm: RmsNorm,
-    /// Before the feed-forward block.
-    pub post_attention_layernorm: RmsNorm,
 }
 
 /// What a forward pass should give besides the last hidden states.
@@ -90,7 +77,7 @@ impl Decoder {
         let embed_tokens = Embedding::load(source, "model.embed_tokens", embedding, device)?;
         let layers =
             (0..config.layers).map(|index| Layer::load(source, index, config, device)).collect::<Result<_, _>>()?;
-        let norm = RmsNorm::load(source, "model.norm", config.hidden_size, config.norm_epsilon, device)?;
+        let norm = RmsNorm::load(source, "model.norm", config.hidden_size, config, device)?;
         let lm_head = if config.tied_head {
             None
         } else {
@@ -105,7 +92,11 @@ impl Decoder {
     ///
     /// Does not fail for a valid configuration.
     pub fn random(config: &ModelConfig, seed: u64, device: &Device) -> Result<Self, ModelError> {
-        let mut source = RandomWeights { seed, standard_deviation: config.initializer_range };
+        let mut source = RandomWeights {
+            seed,
+            standard_deviation: config.initializer_range,
+            norm: if config.norms.is_offset { 0.0 } else { 1.0 },
+        };
         Self::load(config, &mut source, device)
     }
 
@@ -122,18 +113,28 @@ impl Decoder {
             shapes.insert("lm_head.weight".to_owned(), vec![config.vocab_size, hidden]);
         }
         for layer in 0..config.layers {
-            for norm in ["input_layernorm", "post_attention_layernorm"] {
+            for norm in norm_names(config) {
                 shapes.insert(format!("model.layers.{layer}.{norm}.weight"), vec![hidden]);
             }
-            for (name, output, input, has_bias) in [
-                ("self_attn.q_proj", query, hidden, biases.qkv),
-                ("self_attn.k_proj", key, hidden, biases.qkv),
-                ("self_attn.v_proj", key, hidden, biases.qkv),
+            for norm in ["q_norm", "k_norm"].iter().filter(|_| config.norms.is_by_head) {
+                shapes.insert(format!("model.layers.{layer}.self_attn.{norm}.weight"), vec![config.head_dim]);
+            }
+            let inputs: &[(&str, usize, bool)] = if config.is_fused {
+                &[("self_attn.qkv_proj", query + 2 * key, biases.qkv), ("mlp.gate_up_proj", 2 * wide, biases.mlp)]
+            } else {
+                &[
+                    ("self_attn.q_proj", query, biases.qkv),
+                    ("self_attn.k_proj", key, biases.qkv),
+                    ("self_attn.v_proj", key, biases.qkv),
+                    ("mlp.gate_proj", wide, biases.mlp),
+                    ("mlp.up_proj", wide, biases.mlp),
+                ]
+            };
+            let inputs = inputs.iter().map(|(name, output, has_bias)| (*name, *output, hidden, *has_bias));
+            for (name, output, input, has_bias) in inputs.chain([
                 ("self_attn.o_proj", hidden, query, biases.attention_output),
-                ("mlp.gate_proj", wide, hidden, biases.mlp),
-                ("mlp.up_proj", wide, hidden, biases.mlp),
                 ("mlp.down_proj", hidden, wide, biases.mlp),
-            ] {
+            ]) {
                 shapes.insert(format!("model.layers.{layer}.{name}.weight"), vec![output, input]);
                 if has_bias {
                     shapes.insert(format!("model.layers.{layer}.{name}.bias"), vec![output]);
@@ -183,7 +184,7 @@ impl Decoder {
         }
         self.check_positions(batch.positions())?;
         self.check_want(want)?;
-        let pass = self.pass(&batch.position_ids(), batch.first_keys(), batch.rows(), 0);
+        let pass = self.pass(&batch.places(), &batch.first_keys(), batch.rows(), 0);
         let (last_hidden, hidden, attention) = self.layers(embeddings, &pass, want);
         let logits = want.logits.then(|| self.head(last_hidden.clone()));
         Ok(ForwardOutput { last_hidden, hidden, attention, logits })
@@ -198,21 +199,37 @@ impl Decoder {
         Ok(self.forward(batch, &Forward::default())?.last_hidden)
     }
 
-    /// Looks up the embeddings of a batch: `[rows, columns, hidden]`.
+    /// Looks up the embeddings of a batch, scaled if the model has it so: `[rows, columns, hidden]`.
     ///
     /// # Errors
     ///
     /// Fails when an id is outside the vocabulary.
     pub fn embed(&self, batch: &TokenBatch) -> Result<Tensor<3>, ModelError> {
         self.check_ids(batch.tokens())?;
-        Ok(self.model.embed_tokens.forward(batch.tensor(&self.plain_device())))
+        Ok(self.embed_ids(batch.tensor(&self.plain_device())))
+    }
+
+    fn embed_ids(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let embeddings = self.model.embed_tokens.forward(ids);
+        match self.config.embedding_scale {
+            Some(scale) => embeddings.mul_scalar(scale),
+            None => embeddings,
+        }
     }
 
     /// Logits of hidden states: `[rows, columns, hidden]` to `[rows, columns, vocabulary]`.
     pub fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
-        match &self.lm_head {
+        self.capped(match &self.lm_head {
             Some(head) => head.forward(hidden),
             None => self.model.embed_tokens.as_head(hidden),
+        })
+    }
+
+    /// Logits within the model's limit, if it has one.
+    pub(crate) fn capped<const D: usize>(&self, logits: Tensor<D>) -> Tensor<D> {
+        match self.config.soft_caps.logits {
+            Some(cap) => soft_capped(logits, cap),
+            None => logits,
         }
     }
 
@@ -245,21 +262,53 @@ impl Decoder {
         let offset = cache.length();
         let first_start = cache.starts.iter().min().copied().unwrap_or(0);
         self.check_positions((offset + columns).saturating_sub(first_start))?;
-        let per_column = |of: fn(usize, usize) -> usize| -> Vec<u32> {
-            let starts = cache.starts.iter();
-            starts.flat_map(|start| (offset..offset + columns).map(move |column| of(column, *start) as u32)).collect()
+        self.refresh(columns, cache);
+        Ok(self.extend_as(tokens, cache, 0))
+    }
+
+    /// As [`Decoder::extend`], in sequences that will be longer by `later` columns.
+    fn extend_as(&self, tokens: &[u32], cache: &mut KvCache, later: usize) -> Tensor<3> {
+        let (rows, offset) = (cache.rows(), cache.length());
+        let end = offset + tokens.len() / rows;
+        let place = |column: usize, start: usize| Place {
+            position: column.saturating_sub(start) as u32,
+            length: (end + later).saturating_sub(start) as u32,
         };
-        let positions = per_column(usize::saturating_sub);
-        let first_keys = per_column(usize::min);
-        let pass = self.pass(&positions, first_keys, rows, offset);
+        let places: Vec<Place> =
+            cache.starts.iter().flat_map(|start| (offset..end).map(move |column| place(column, *start))).collect();
+        let first_keys: Vec<u32> =
+            cache.starts.iter().flat_map(|start| (offset..end).map(move |column| column.min(*start) as u32)).collect();
+        let pass = self.pass(&places, &first_keys, rows, offset);
         let ids: Vec<i32> = tokens.iter().map(|id| *id as i32).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, columns]), &self.plain_device());
-        let mut x = self.model.embed_tokens.forward(ids);
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, end - offset]), &self.plain_device());
+        let mut x = self.embed_ids(ids);
         for (layer, cache) in self.model.layers.iter().zip(&mut cache.layers) {
             x = layer.forward(x, &pass, Some(cache)).0;
         }
-        cache.length += columns;
-        Ok(self.model.norm.forward(x))
+        cache.append(tokens);
+        self.model.norm.forward(x)
+    }
+
+    /// Computes anew the columns of rows that become long by `columns` more: all their angles change, and with them everything.
+    ///
+    /// Each such row is computed in the company of itself, so that its bits do not depend on which other rows become long.
+    fn refresh(&self, columns: usize, cache: &mut KvCache) {
+        let offset = cache.length();
+        let becomes_long = |start: usize| {
+            let (before, after) = (offset.saturating_sub(start), (offset + columns).saturating_sub(start));
+            let mut ropes = self.config.ropes.iter();
+            0 < before && ropes.any(|rope| rope.is_long(after) && !rope.is_long(before))
+        };
+        for row in 0..cache.rows() {
+            let start = cache.starts[row];
+            if !becomes_long(start) {
+                continue;
+            }
+            let mut own = KvCache::new(&self.config, vec![start; 2], offset, &self.plain_device());
+            let tokens = [cache.tokens(row), cache.tokens(row)].concat();
+            self.extend_as(&tokens, &mut own, columns);
+            cache.replace(row, &own, 0);
+        }
     }
 
     fn layers(
@@ -295,11 +344,15 @@ impl Decoder {
         (normed, hidden, attention)
     }
 
-    fn pass(&self, positions: &[u32], first_keys: Vec<u32>, rows: usize, offset: usize) -> Pass {
+    fn pass(&self, places: &[Place], first_keys: &[u32], rows: usize, offset: usize) -> Pass {
         let device = self.plain_device();
+        let mut windows: Vec<Option<usize>> = self.config.layer_kinds.iter().map(|kind| kind.window).collect();
+        windows.sort_unstable();
+        windows.dedup();
+        let span = |window| (window, Span::new(first_keys, rows, offset, window));
         Pass {
-            rope: Rope::new(positions, rows, self.config.head_dim, self.config.rope_theta, &device),
-            span: Span::new(first_keys, offset),
+            ropes: self.config.ropes.iter().map(|rope| Rope::new(rope, places, rows, &device)).collect(),
+            spans: windows.into_iter().map(span).collect(),
         }
     }
 
@@ -341,45 +394,12 @@ impl Decoder {
     }
 }
 
-impl Layer {
-    fn load(
-        source: &mut dyn TensorSource,
-        index: usize,
-        config: &ModelConfig,
-        device: &Device,
-    ) -> Result<Self, ModelError> {
-        let name = format!("model.layers.{index}");
-        let norm = |part: &str, source: &mut dyn TensorSource| {
-            RmsNorm::load(source, &format!("{name}.{part}"), config.hidden_size, config.norm_epsilon, device)
-        };
-        Ok(Self {
-            input_layernorm: norm("input_layernorm", source)?,
-            post_attention_layernorm: norm("post_attention_layernorm", source)?,
-            self_attn: SelfAttention::load(source, &format!("{name}.self_attn"), config, device)?,
-            mlp: Mlp::load(source, &format!("{name}.mlp"), config, device)?,
-        })
-    }
-
-    fn forward(&self, x: Tensor<3>, pass: &Pass, cache: Option<&mut LayerCache>) -> (Tensor<3>, Option<Tensor<4>>) {
-        let (mixed, map) = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
-        let x = x + mixed;
-        let x = x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x));
-        (x, map)
-    }
-
-    /// The projections that an adapter may be attached to.
-    pub(crate) fn projections_mut(&mut self) -> [&mut Projection; 7] {
-        [
-            &mut self.self_attn.q_proj,
-            &mut self.self_attn.k_proj,
-            &mut self.self_attn.v_proj,
-            &mut self.self_attn.o_proj,
-            &mut self.mlp.gate_proj,
-            &mut self.mlp.up_proj,
-            &mut self.mlp.down_proj,
-        ]
-    }
+/// `cap * tanh(x / cap)`.
+pub(crate) fn soft_capped<const D: usize>(x: Tensor<D>, cap: f64) -> Tensor<D> {
+    x.div_scalar(cap).tanh().mul_scalar(cap)
 }
 
+#[cfg(test)]
+mod families;
 #[cfg(test)]
 mod tests;

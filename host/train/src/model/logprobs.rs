@@ -45,7 +45,8 @@ impl TokenBatch {
 impl Decoder {
     /// Log-probability of each target, given hidden states `[rows, columns, hidden]`: `[targets]`, in order.
     ///
-    /// `log p = logit[id] - log sum exp(logits)`, in float32. Gradients flow to the hidden states and the head.
+    /// `log p = logit[id] - log sum exp(logits)`, in float32, of logits within the model's limit. Gradients flow to the hidden states and
+    /// the head.
     pub fn target_logprobs(&self, hidden: Tensor<3>, targets: &[Target]) -> Tensor<1> {
         let [rows, columns, width] = hidden.dims();
         let device = hidden.device().inner();
@@ -55,7 +56,7 @@ impl Decoder {
         let places = int_tensor(targets.iter().map(|target| target.index), &device);
         let ids: Vec<u32> = targets.iter().map(|target| target.id).collect();
         let chosen = hidden.reshape([rows * columns, width]).select(0, places);
-        fused::token_logprobs(chosen, self.head_weight(), &ids)
+        fused::token_logprobs(chosen, self.head_weight(), &ids, self.config().soft_caps.logits)
     }
 
     /// Log-probability of every token of a batch given those before it: `[rows, columns]`; 0 for the first token of a segment and

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::fused;
 use crate::fused::lanes::{dot, exp_negative, largest, sum_of};
+use crate::model::decoder::soft_capped;
 
 /// Which keys each query sees: those from its own first key up to its own column.
 #[derive(Clone, Debug)]
@@ -16,17 +17,40 @@ pub(crate) struct Span {
     pub(crate) offset: usize,
     /// First visible column of each query, row by row.
     first_keys: Arc<[u32]>,
+    /// Number of columns that a query sees at most, its own included.
+    window: Option<usize>,
+    /// First column of the last query's sequence, by row.
+    starts: Vec<usize>,
 }
 
 impl Span {
-    pub(crate) fn new(first_keys: Vec<u32>, offset: usize) -> Self {
-        Self { offset, first_keys: first_keys.into() }
+    /// `first_keys` is the first column of each query's sequence, row by row; a window moves it to the right.
+    pub(crate) fn new(first_keys: &[u32], rows: usize, offset: usize, window: Option<usize>) -> Self {
+        let queries = first_keys.len() / rows.max(1);
+        let earliest = |query: usize| window.map_or(0, |window| (offset + query + 1).saturating_sub(window) as u32);
+        let seen = |(index, first): (usize, &u32)| (*first).max(earliest(index % queries));
+        let last = first_keys.chunks(queries.max(1)).filter_map(<[u32]>::last);
+        Self {
+            offset,
+            first_keys: first_keys.iter().enumerate().map(seen).collect(),
+            window,
+            starts: last.map(|first| *first as usize).collect(),
+        }
     }
+}
+
+/// What becomes of the product of a query and a key before the softmax.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Score {
+    /// It is divided by the square root of this,
+    pub(crate) divisor: f64,
+    /// and then limited by this.
+    pub(crate) cap: Option<f64>,
 }
 
 /// Attention of `q` `[rows, queries, heads, d]` over `k` and `v` `[rows, keys, kv_heads, d]`: the mixed values
 /// `[rows, queries, heads, d]` and the weights `[rows, heads, queries, keys]`. Gradients flow.
-pub(crate) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> (Tensor<4>, Tensor<4>) {
+pub(crate) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span, score: Score) -> (Tensor<4>, Tensor<4>) {
     let [rows, queries, heads, width] = q.dims();
     let [_, keys, kv_heads, _] = k.dims();
     let group = heads / kv_heads;
@@ -34,7 +58,11 @@ pub(crate) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> (
     let q = q.swap_dims(1, 2).reshape([rows, kv_heads, group * queries, width]);
     let k = k.permute([0, 2, 3, 1]);
     let v = v.swap_dims(1, 2);
-    let scores = q.mul_scalar((width as f64).powf(-0.5)).matmul(k).reshape([rows, heads, queries, keys]);
+    let scores = q.mul_scalar(score.divisor.powf(-0.5)).matmul(k).reshape([rows, heads, queries, keys]);
+    let scores = match score.cap {
+        Some(cap) => soft_capped(scores, cap),
+        None => scores,
+    };
     let map = fused::causal_softmax(scores, &span.first_keys, span.offset);
     let mixed = map.clone().reshape([rows, kv_heads, group * queries, keys]).matmul(v);
     (mixed.reshape([rows, heads, queries, width]).swap_dims(1, 2), map)
@@ -44,31 +72,31 @@ pub(crate) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> (
 ///
 /// Matrix products choose their order of additions by their sizes, so one product over all rows, padding included, would let the
 /// neighbours change the last bits.
-pub(crate) fn attend_by_row(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span) -> Tensor<4> {
+pub(crate) fn attend_by_row(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span, score: Score) -> Tensor<4> {
     let queries = q.dims()[1];
     let is_plain = [&q, &k, &v].iter().all(|tensor| tensor.dtype() == DType::F32 && !tensor.is_autodiff());
     if !is_plain || (1 < queries && 0 < span.offset) {
-        return attend(q, k, v, span).0;
+        return attend(q, k, v, span, score).0;
     }
     if 1 < queries {
-        return attend_whole_rows(&q, &k, &v, span);
+        return attend_whole_rows([&q, &k, &v], span, score);
     }
     let primitive = |tensor: &Tensor<4>| tensor.clone().try_into_primitive::<Flex>().ok();
     match (primitive(&q), primitive(&k), primitive(&v)) {
-        (Some(q), Some(k), Some(v)) => Tensor::from_primitive::<Flex>(attend_newest(&q, &k, &v, span)),
-        _ => attend(q, k, v, span).0,
+        (Some(q), Some(k), Some(v)) => Tensor::from_primitive::<Flex>(attend_newest([q, k, v], span, score)),
+        _ => attend(q, k, v, span, score).0,
     }
 }
 
 /// Rows that begin with padding and then hold one sequence each, all columns at once.
-fn attend_whole_rows(q: &Tensor<4>, k: &Tensor<4>, v: &Tensor<4>, span: &Span) -> Tensor<4> {
+fn attend_whole_rows([q, k, v]: [&Tensor<4>; 3], span: &Span, score: Score) -> Tensor<4> {
     let [rows, columns, heads, width] = q.dims();
     let mut mixed = Tensor::zeros([rows, columns, heads, width], &q.device());
-    for row in 0..rows {
-        let start = span.first_keys[(row + 1) * columns - 1] as usize;
-        let len = columns - start;
+    for (row, start) in span.starts.iter().enumerate() {
+        let (start, len) = (*start, columns - start);
         let own = |tensor: &Tensor<4>| tensor.clone().narrow(0, row, 1).narrow(1, start, len);
-        let (values, _) = attend(own(q), own(k), own(v), &Span::new(vec![0; len], 0));
+        let alone = Span::new(&vec![0; len], 1, 0, span.window);
+        let (values, _) = attend(own(q), own(k), own(v), &alone, score);
         mixed = mixed.slice_assign([row..row + 1, start..columns, 0..heads, 0..width], values);
     }
     mixed
@@ -101,16 +129,16 @@ impl<'a> Columns<'a> {
 }
 
 /// One query per row, the newest column.
-fn attend_newest(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, span: &Span) -> FlexTensor {
-    let dense = |tensor: &FlexTensor| match tensor.layout().strides().last() {
-        Some(1) => tensor.clone(),
+fn attend_newest([q, k, v]: [FlexTensor; 3], span: &Span, score: Score) -> FlexTensor {
+    let dense = |tensor: FlexTensor| match tensor.layout().strides().last() {
+        Some(1) => tensor,
         _ => tensor.to_contiguous(),
     };
     let (q, k, v) = (q.to_contiguous(), dense(k), dense(v));
     let shape = q.layout().shape().clone();
     let (heads, width, kv_heads) = (shape[2], shape[3], k.layout().shape()[2]);
     let group = heads / kv_heads * width;
-    let scale = (width as f32).sqrt().recip();
+    let scale = (score.divisor as f32).sqrt().recip();
     let mut mixed = FlexTensor::zeros(shape, burn::tensor::DType::F32);
     let (keys, values) = (Columns::new(&k), Columns::new(&v));
     let queries: &[f32] = q.storage();
@@ -122,6 +150,9 @@ fn attend_newest(q: &FlexTensor, k: &FlexTensor, v: &FlexTensor, span: &Span) ->
         for (query, out) in queries.chunks(width).zip(out.chunks_mut(width)) {
             for (weight, column) in weights.iter_mut().zip(seen.clone()) {
                 *weight = dot(query, keys.at(row, column, head)) * scale;
+            }
+            if let Some(cap) = score.cap.map(|cap| cap as f32) {
+                weights.iter_mut().for_each(|weight| *weight = cap * (*weight / cap).tanh());
             }
             let most = largest(&weights);
             for weight in &mut weights {

@@ -120,7 +120,7 @@ impl TensorSource for WeightFiles {
     }
 }
 
-/// Fresh weights as transformers initialises them: matrices from a normal distribution, norms at one, biases at zero.
+/// Fresh weights as transformers initialises them: matrices from a normal distribution, norms at their neutral value, biases at zero.
 ///
 /// Every tensor has its own generator, seeded by the seed and its name: the values do not depend on the order of the calls.
 #[derive(Debug)]
@@ -129,6 +129,8 @@ pub struct RandomWeights {
     pub seed: u64,
     /// Standard deviation of the matrices.
     pub standard_deviation: f64,
+    /// Every number of a norm.
+    pub norm: f32,
 }
 
 impl TensorSource for RandomWeights {
@@ -136,7 +138,7 @@ impl TensorSource for RandomWeights {
         let count = shape.iter().product();
         if shape.len() < 2 {
             let is_bias = name.rsplit('.').next() == Some("bias");
-            let value = if is_bias { 0.0 } else { 1.0 };
+            let value = if is_bias { 0.0 } else { self.norm };
             return Ok(vec![value; count]);
         }
         let mut random = Random::named(self.seed, name);

@@ -6,104 +6,6 @@ use serde_json::{Map, Value};
 
 use crate::error::ModelError;
 
-/// Fields that are read elsewhere, checked elsewhere, or have no effect on the forward pass. `null` fields are always allowed.
-pub(super) const IGNORED: &[&str] = &[
-    "add_cross_attention",
-    "architectures",
-    "attention_bias",
-    "attention_dropout",
-    "attention_multiplier",
-    "attn_implementation",
-    "attn_logit_softcapping",
-    "auto_map",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "embd_pdrop",
-    "embedding_multiplier",
-    "encoder_no_repeat_ngram_size",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "final_logit_softcapping",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "head_dim",
-    "hidden_act",
-    "hidden_dropout",
-    "hidden_size",
-    "id2label",
-    "initializer_range",
-    "intermediate_size",
-    "is_decoder",
-    "is_encoder_decoder",
-    "is_llama_config",
-    "label2id",
-    "length_penalty",
-    "logits_scaling",
-    "max_length",
-    "max_position_embeddings",
-    "min_length",
-    "mlp_bias",
-    "model_type",
-    "no_repeat_ngram_size",
-    "num_attention_heads",
-    "num_beam_groups",
-    "num_beams",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_scores",
-    "pad_token_id",
-    "partial_rotary_factor",
-    "prefix",
-    "pretraining_tp",
-    "problem_type",
-    "pruned_heads",
-    "quantization_config",
-    "remove_invalid_values",
-    "repetition_penalty",
-    "resid_pdrop",
-    "residual_multiplier",
-    "return_dict",
-    "return_dict_in_generate",
-    "rms_norm_eps",
-    "rope_interleaved",
-    "rope_parameters",
-    "rope_scaling",
-    "rope_theta",
-    "sep_token_id",
-    "sliding_window",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tf_legacy_loss",
-    "tie_encoder_decoder",
-    "tie_word_embeddings",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "typical_p",
-    "unk_token_id",
-    "unsloth_fixed",
-    "use_bfloat16",
-    "use_cache",
-    "use_sliding_window",
-    "vocab_size",
-];
-
 /// One JSON object of a configuration file.
 pub(super) struct Fields<'a> {
     path: &'a Path,
@@ -125,8 +27,9 @@ impl<'a> Fields<'a> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a String, &'a Value)> {
-        self.map.iter()
+    /// Whether the field is written, be it as null.
+    pub(super) fn is_written(&self, name: &str) -> bool {
+        self.map.contains_key(name)
     }
 
     /// The names of the fields that are not null.
@@ -165,6 +68,31 @@ impl<'a> Fields<'a> {
             (None, Some(number)) => Ok(number),
             (None, None) => Err(self.error(name, "is missing", "expected a number above 0")),
         }
+    }
+
+    /// As [`Fields::positive`]; `None` when it is null, the default when it is missing.
+    pub(super) fn nullable_positive(&self, name: &str, default: Option<f64>) -> Result<Option<f64>, ModelError> {
+        match (self.get(name), self.is_written(name)) {
+            (Some(_), _) => self.positive(name, None).map(Some),
+            (None, true) => Ok(None),
+            (None, false) => Ok(default),
+        }
+    }
+
+    /// As [`Fields::optional_size`]; `None` when it is null, the default when it is missing.
+    pub(super) fn nullable_size(&self, name: &str, default: Option<usize>) -> Result<Option<usize>, ModelError> {
+        if self.is_written(name) { self.optional_size(name) } else { Ok(default) }
+    }
+
+    /// A list of finite numbers above zero.
+    pub(super) fn positives(&self, name: &str) -> Result<Vec<f64>, ModelError> {
+        let hint = "expected a list of numbers above 0";
+        let Some(value) = self.get(name) else { return Err(self.error(name, "is missing", hint)) };
+        value
+            .as_array()
+            .and_then(|values| values.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>())
+            .filter(|values| values.iter().all(|number| number.is_finite() && 0.0 < *number))
+            .ok_or_else(|| self.error(name, "is something else", hint))
     }
 
     pub(super) fn switch(&self, name: &str, default: bool) -> Result<bool, ModelError> {
