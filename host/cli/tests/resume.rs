@@ -142,6 +142,9 @@ fn has_entry(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> bool {
     fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| is_wanted(&entry.file_name().to_string_lossy()))
 }
 
+/// A moment of a run: its name, and whether it has come.
+type Moment<'a> = (&'a str, Box<dyn Fn() -> bool + 'a>);
+
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     let lab = Lab::new();
@@ -153,7 +156,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     let steps = || trace(&run).matches(r#""event":"step""#).count();
     let checkpoints = run.join("checkpoints");
     // Each moment in the order in which a run comes to them; the last ones several times.
-    let moments: Vec<(&str, Box<dyn Fn() -> bool>)> = vec![
+    let moments: Vec<Moment<'_>> = vec![
         (
             "its folder is being made",
             Box::new(|| has_entry(lab.0.path(), |name| name.contains(".partial-")) || run.exists()),

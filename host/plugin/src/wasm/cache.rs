@@ -86,7 +86,7 @@ impl Cache {
     /// The digest covers the component and the engine too, so that one entry cannot stand in for another.
     fn check(&self, digest: &str, content: &[&[u8]]) -> [u8; DIGEST_BYTES] {
         let hasher = Sha256::new().chain_update(self.engine).chain_update(digest.as_bytes());
-        content.iter().fold(hasher, |hasher, part| hasher.chain_update(part)).finalize().into()
+        content.iter().fold(hasher, Sha256::chain_update).finalize().into()
     }
 
     fn path(&self, digest: &str) -> PathBuf {

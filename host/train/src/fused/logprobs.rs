@@ -161,7 +161,9 @@ fn add_part(state: &State, (start, block): (usize, usize), grad: &[f32], sums: &
 /// Limits logits.
 fn limit(logits: &mut [f32], cap: Option<f32>) {
     if let Some(cap) = cap {
-        logits.iter_mut().for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        for logit in logits.iter_mut() {
+            *logit = cap * (*logit / cap).tanh();
+        }
     }
 }
 

@@ -70,15 +70,13 @@ impl Layer {
         cache: Option<&mut LayerCache>,
     ) -> (Tensor<3>, Option<Tensor<4>>) {
         let (mixed, map) = self.self_attn.forward(self.input_layernorm.forward(x.clone()), pass, cache);
-        let x = match (&self.pre_feedforward_layernorm, &self.post_feedforward_layernorm) {
-            (Some(before), Some(after)) => {
-                let x = x + self.post_attention_layernorm.forward(mixed);
-                x.clone() + after.forward(self.mlp.forward(before.forward(x)))
-            }
-            _ => {
-                let x = x + mixed;
-                x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
-            }
+        let norms = (&self.pre_feedforward_layernorm, &self.post_feedforward_layernorm);
+        let x = if let (Some(before), Some(after)) = norms {
+            let x = x + self.post_attention_layernorm.forward(mixed);
+            x.clone() + after.forward(self.mlp.forward(before.forward(x)))
+        } else {
+            let x = x + mixed;
+            x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
         };
         (x, map)
     }

@@ -152,7 +152,9 @@ fn attend_newest([q, k, v]: [FlexTensor; 3], span: &Span, score: Score) -> FlexT
                 *weight = dot(query, keys.at(row, column, head)) * scale;
             }
             if let Some(cap) = score.cap.map(|cap| cap as f32) {
-                weights.iter_mut().for_each(|weight| *weight = cap * (*weight / cap).tanh());
+                for weight in &mut weights {
+                    *weight = cap * (*weight / cap).tanh();
+                }
             }
             let most = largest(&weights);
             for weight in &mut weights {

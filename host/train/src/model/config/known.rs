@@ -97,8 +97,9 @@ fn own(family: Family) -> &'static [&'static str] {
         Family::Llama => &["attention_bias", "hidden_act", "mlp_bias"],
         Family::Mistral => &["hidden_act", "sliding_window"],
         // Qwen 2 has biases on queries, keys and values whatever the field says.
-        Family::Qwen2 => &["attention_bias", "hidden_act", "max_window_layers", "sliding_window", "use_sliding_window"],
-        Family::Qwen3 => &["attention_bias", "hidden_act", "max_window_layers", "sliding_window", "use_sliding_window"],
+        Family::Qwen2 | Family::Qwen3 => {
+            &["attention_bias", "hidden_act", "max_window_layers", "sliding_window", "use_sliding_window"]
+        }
         // `hidden_act` is written by old versions and read by none.
         Family::Gemma2 => &[
             "attention_bias",
@@ -128,9 +129,13 @@ fn own(family: Family) -> &'static [&'static str] {
 fn neutral(name: &str) -> Option<Value> {
     Some(match name {
         "attention_dropout" | "hidden_dropout" | "resid_pdrop" | "embd_pdrop" => json!(0.0),
-        "embedding_multiplier" | "logits_scaling" | "residual_multiplier" | "partial_rotary_factor" => json!(1.0),
-        // Phi-4 writes these for block-sparse attention, which it does not use.
-        "full_attn_mod" | "interpolate_factor" => json!(1.0),
+        // Phi-4 writes the last two for block-sparse attention, which it does not use.
+        "embedding_multiplier"
+        | "logits_scaling"
+        | "residual_multiplier"
+        | "partial_rotary_factor"
+        | "full_attn_mod"
+        | "interpolate_factor" => json!(1.0),
         "add_cross_attention"
         | "attention_bias"
         | "is_encoder_decoder"
