@@ -2,7 +2,7 @@
 //!
 //! `checkpoints/step-N/` holds what was trained (`adapter/` in PEFT's form, or `model/`), `optimizer.safetensors` (`AdamW`'s moments by parameter),
 //! `state.json`, `memory/` (what plugins keep between their calls, by digest) and `manifest.json` with the digest of every file. More
-//! files may be added to a checkpoint where the others are, in [`save`] and [`load`]: the manifest covers what is in the folder.
+//! files may be added to a checkpoint where the others are, in `save` and `load`: the manifest covers what is in the folder.
 //! Before training there is nothing trained yet: `progress/line-N/` holds `state.json`, `memory/` and `manifest.json` only.
 //!
 //! The training set is not in them: it follows from the data and `progress/decisions.jsonl`. A checkpoint belongs to the line of the trace whose
