@@ -72,6 +72,18 @@ impl BurnTensors {
         self.arena().insert_from_host(Value::from_float(shape, tensor.into_dispatch()))
     }
 
+    /// Hands a flat float tensor of the host to plugins, under a shape of as many elements and any rank up to 5. Not charged to the budget of bytes.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the shape has another number of elements.
+    pub fn insert_flat(&self, tensor: Tensor<1>, shape: &[usize]) -> Result<TensorId, TensorError> {
+        let [count] = tensor.dims();
+        check::count("tensor of the host", count, shape)?;
+        let tensor = raw::reshape(Kind::Float, tensor.into_dispatch(), &value::on_device(shape));
+        Ok(self.arena().insert_from_host(Value::from_float(shape.to_vec(), tensor)))
+    }
+
     /// Hands a number of the host to plugins, as rank 0. `tensor` has one element.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub(super) fn matmul(op: &'static str, left: &Value, right: &Value) -> Result<St
     if inner != other {
         return Err(refused());
     }
-    let batch = check::broadcast(op, &[left_batch, right_batch])?;
+    let batch = check::broadcast(op, &[left_batch, right_batch]).map_err(|_| refused())?;
     let shape = [&*batch, &[*rows, *columns]].concat();
     let (left_wide, right_wide) = ([&*batch, &[*rows, *inner]].concat(), [&*batch, &[*inner, *columns]].concat());
     check::elements(op, &left_wide)?;

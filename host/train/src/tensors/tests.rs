@@ -3,6 +3,7 @@
 mod budgets;
 mod gradients;
 mod misuse;
+mod pytorch;
 mod sweep;
 mod values;
 

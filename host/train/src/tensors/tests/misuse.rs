@@ -287,7 +287,7 @@ fn matrices_must_fit() {
             let _ = known;
             Op::Matmul(batch, other)
         },
-        "matmul: shapes do not broadcast: [2], [3]",
+        "matmul: shapes [2, 3, 2] and [3, 2, 3] do not multiply",
     );
 }
 
