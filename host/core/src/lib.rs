@@ -13,6 +13,7 @@ pub mod call;
 pub mod data;
 pub mod digest;
 pub mod error;
+pub mod extra;
 pub mod memory;
 pub mod model;
 pub mod plan;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::extra::ExtraParameter;
 use crate::memory::Memory;
 use crate::stage::{Credit, Curate, Judge, Measure, Objective, Reward, Weigh};
 
@@ -43,6 +44,8 @@ pub struct Stages {
     pub weigh: Option<Named<dyn Weigh>>,
     /// What is minimised? Absent: the negative log-likelihood, token mean.
     pub objective: Option<Named<dyn Objective>>,
+    /// What the objective's plugin trains beside the model.
+    pub parameters: Vec<ExtraParameter>,
     /// How good is the model?
     pub measure: Option<Named<dyn Measure>>,
     /// What plugins keep between their calls. Names are unique and the same in every run of a plan.

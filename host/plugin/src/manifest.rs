@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tunesmith_core::extra::{self, ExtraParameter, Init};
 use tunesmith_core::stage::Stage;
 
 use crate::grants::{self, Grant, Grants, Need};
 use crate::limits::Limits;
 use crate::outline::{self, ComponentError, Outline, WIT_VERSION};
+use crate::settings::SettingsError;
 use crate::text;
 
 /// The name of the custom section.
@@ -14,6 +16,9 @@ pub const SECTION: &str = "tunesmith:manifest";
 
 /// Bytes of the largest manifest.
 const MAX_BYTES: usize = 1 << 20;
+
+/// Sizes that a dimension of a parameter may have.
+const SIZES: std::ops::RangeInclusive<u64> = 1..=1 << 24;
 
 /// Who and what a plugin is.
 ///
@@ -51,11 +56,14 @@ pub struct Manifest {
 pub struct Parameter {
     /// The name for `batch.parameter`.
     pub name: String,
-    /// The size of each dimension: a number, or `hidden`, `vocabulary` or `layers` of the model.
+    /// The size of each dimension: a number, `hidden`, `vocabulary` or `layers` of the model, or `settings.NAME`, an integer setting.
     pub shape: Vec<Size>,
     /// How it starts: `zeros`, `ones`, `normal` (standard deviation 0.02), or `normal:0.1` with another standard deviation.
     #[serde(default = "zeros")]
     pub init: String,
+    /// The highest learning rate, to which the recipe's schedule is applied; without it, the recipe's own.
+    #[serde(default, rename = "learning-rate", skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
 }
 
 /// The size of one dimension of a [`Parameter`].
@@ -64,8 +72,17 @@ pub struct Parameter {
 pub enum Size {
     /// So many.
     Number(u32),
-    /// As many as the model has: `hidden`, `vocabulary` or `layers`.
-    OfModel(String),
+    /// As many as the model has: `hidden`, `vocabulary` or `layers`. Or as many as an integer setting says: `settings.NAME`.
+    Named(String),
+}
+
+impl std::fmt::Display for Size {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(formatter),
+            Self::Named(name) => name.fmt(formatter),
+        }
+    }
 }
 
 fn zeros() -> String {
@@ -204,6 +221,15 @@ impl Manifest {
             .flat_map(|map| map.keys().map(String::as_str))
     }
 
+    /// The extra trainable parameters under these settings, which must be those of the schema with defaults filled in.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a setting that is a size is no integer from 1 to 16777216.
+    pub fn trainable(&self, settings: &Map<String, Value>) -> Result<Vec<ExtraParameter>, SettingsError> {
+        self.parameters.iter().map(|parameter| parameter.under(settings)).collect()
+    }
+
     /// Fails when the stages are not those that the component exports, or a capability that the code uses is not asked for: what users
     /// read must be true.
     pub(crate) fn matches(&self, outline: &Outline) -> Result<(), ManifestError> {
@@ -241,10 +267,13 @@ impl Manifest {
             return Err(field("stages", "is empty; name at least one"));
         }
         for (at, parameter) in self.parameters.iter().enumerate() {
-            parameter.check()?;
+            parameter.check(&self.settings)?;
             if self.parameters[..at].iter().any(|earlier| earlier.name == parameter.name) {
                 return Err(field("parameters", format!("has `{}` twice", parameter.name)));
             }
+        }
+        if !self.parameters.is_empty() && !self.stages.contains(&Stage::Objective) {
+            return Err(field("parameters", "is given, but only the stage `objective` can use parameters"));
         }
         if 256 < self.parameters.len() {
             return Err(field("parameters", "has more than 256 entries"));
@@ -254,26 +283,88 @@ impl Manifest {
 }
 
 impl Parameter {
-    fn check(&self) -> Result<(), ManifestError> {
+    fn check(&self, schema: &Value) -> Result<(), ManifestError> {
         word("parameters", &self.name)?;
-        let is_size = |size: &Size| match size {
-            Size::Number(number) => (1..=1 << 24).contains(number),
-            Size::OfModel(name) => matches!(name.as_str(), "hidden" | "vocabulary" | "layers"),
-        };
-        if 5 < self.shape.len() || !self.shape.iter().all(is_size) {
-            let fault = "has a shape of more than 5 dimensions, or a size that is not 1 to 16777216, `hidden`, `vocabulary` or `layers`";
-            return Err(field("parameters", fault));
+        let fault = |what: String| field("parameters", format!("has `{}` with {what}", self.name));
+        if 5 < self.shape.len() {
+            return Err(fault(format!("{} dimensions; 5 is the most", self.shape.len())));
         }
-        let is_init = match self.init.split_once(':') {
-            None => matches!(self.init.as_str(), "zeros" | "ones" | "normal"),
-            Some((kind, deviation)) => {
-                kind == "normal" && deviation.parse::<f32>().is_ok_and(|value| value.is_finite() && 0.0 < value)
+        for size in &self.shape {
+            self.check_size(size, schema)?;
+        }
+        if self.start().is_none() {
+            return Err(fault("an `init` that is not `zeros`, `ones`, `normal` or `normal:DEVIATION`".into()));
+        }
+        match self.learning_rate {
+            Some(rate) if !(rate.is_finite() && 0.0 <= rate) => {
+                Err(fault(format!("the `learning-rate` {rate}, not a number of at least 0")))
             }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_size(&self, size: &Size, schema: &Value) -> Result<(), ManifestError> {
+        let fault = |what: String| Err(field("parameters", format!("has `{}` with {what}", self.name)));
+        match size {
+            Size::Number(number) if SIZES.contains(&u64::from(*number)) => Ok(()),
+            Size::Number(number) => fault(format!("the size {number}, not 1 to {}", SIZES.end())),
+            Size::Named(name) => match (name.as_str(), name.strip_prefix("settings.")) {
+                ("hidden" | "vocabulary" | "layers", _) => Ok(()),
+                (_, Some(setting)) if schema["properties"][setting]["type"] == "integer" => Ok(()),
+                (_, Some(setting)) => fault(format!(
+                    "a size that is the setting `{}`, which is no integer of `[settings]`",
+                    text::name(setting)
+                )),
+                _ => fault(format!(
+                    "the size `{}`, which is no number, `hidden`, `vocabulary`, `layers` or `settings.NAME`",
+                    text::name(name)
+                )),
+            },
+        }
+    }
+
+    /// The parameter under these settings.
+    fn under(&self, settings: &Map<String, Value>) -> Result<ExtraParameter, SettingsError> {
+        let shape = self.shape.iter().map(|size| self.size_under(size, settings)).collect::<Result<_, _>>()?;
+        let init = self.start().unwrap_or(Init::Zeros);
+        Ok(ExtraParameter { name: self.name.clone(), shape, init, learning_rate: self.learning_rate })
+    }
+
+    fn size_under(&self, size: &Size, settings: &Map<String, Value>) -> Result<extra::Size, SettingsError> {
+        let name = match size {
+            Size::Number(number) => return Ok(extra::Size::Number(*number)),
+            Size::Named(name) => name.as_str(),
         };
-        if is_init {
-            Ok(())
-        } else {
-            Err(field("parameters", "has an `init` that is not `zeros`, `ones`, `normal` or `normal:DEVIATION`"))
+        match name {
+            "hidden" => return Ok(extra::Size::Hidden),
+            "vocabulary" => return Ok(extra::Size::Vocabulary),
+            "layers" => return Ok(extra::Size::Layers),
+            _ => {}
+        }
+        let setting = name.strip_prefix("settings.").unwrap_or(name);
+        let value = settings.get(setting);
+        let number = value.and_then(Value::as_u64).filter(|number| SIZES.contains(number));
+        number.and_then(|number| u32::try_from(number).ok()).map(extra::Size::Number).ok_or_else(|| SettingsError {
+            field: text::name(setting),
+            fault: format!(
+                "is {}, but a size of the trainable parameter `{}`",
+                value.map_or_else(|| "not there".into(), |value| text::escape(&value.to_string(), 100)),
+                self.name
+            ),
+            hint: format!("give an integer from 1 to {}", SIZES.end()),
+        })
+    }
+
+    /// How it starts, if `init` says so.
+    fn start(&self) -> Option<Init> {
+        match (self.init.as_str(), self.init.strip_prefix("normal:")) {
+            ("zeros", _) => Some(Init::Zeros),
+            ("ones", _) => Some(Init::Ones),
+            ("normal", _) => Some(Init::Normal(0.02)),
+            (_, deviation) => deviation
+                .and_then(|deviation| deviation.parse::<f64>().ok())
+                .filter(|deviation| deviation.is_finite() && 0.0 < *deviation)
+                .map(Init::Normal),
         }
     }
 }

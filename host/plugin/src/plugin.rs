@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tunesmith_core::digest;
+use tunesmith_core::extra::ExtraParameter;
 use tunesmith_core::memory::Memory;
 use tunesmith_core::stage::{Answer, Credit, Curate, Edit, Judge, Measure, Objective, Retain, Reward, Stage, Weigh};
 
@@ -42,6 +43,7 @@ struct Inner {
     manifest: Manifest,
     stages: Vec<Stage>,
     settings: Map<String, Value>,
+    parameters: Vec<ExtraParameter>,
     is_from_cache: bool,
     adapters: Adapters,
     component: Arc<WasmPlugin>,
@@ -73,8 +75,9 @@ impl Plugin {
         let manifest = Manifest::read(bytes, &limits).map_err(broken)?;
         manifest.matches(&outline).map_err(broken)?;
         expect_granted(name, &outline, &grants)?;
-        let settings = settings::resolve(&manifest, &settings)
-            .map_err(|source| LoadError::Settings { plugin: plugin(), source })?;
+        let unsettled = |source| LoadError::Settings { plugin: plugin(), source };
+        let settings = settings::resolve(&manifest, &settings).map_err(unsettled)?;
+        let parameters = manifest.trainable(&settings).map_err(unsettled)?;
 
         let stages = outline.stages();
         let unfit = |error: wasmtime::Error| LoadError::Incompatible {
@@ -89,7 +92,8 @@ impl Plugin {
         let identity = Identity { name: plugin(), grants, settings: json, limits };
         let component = Arc::new(WasmPlugin::link(engine, &component, &outline, identity).map_err(unfit)?);
         let adapters = Adapters::new(&component, &stages).map_err(unfit)?;
-        Ok(Self { inner: Arc::new(Inner { digest, manifest, stages, settings, is_from_cache, adapters, component }) })
+        let inner = Inner { digest, manifest, stages, settings, parameters, is_from_cache, adapters, component };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The name in the recipe.
@@ -110,6 +114,11 @@ impl Plugin {
     /// The settings, with defaults filled in.
     pub fn settings(&self) -> &Map<String, Value> {
         &self.inner.settings
+    }
+
+    /// The extra parameters that the plugin's objective trains, under its settings.
+    pub fn parameters(&self) -> &[ExtraParameter] {
+        &self.inner.parameters
     }
 
     /// What the plugin was granted.

@@ -13,6 +13,7 @@ use tunesmith_core::tensors::{TensorId, Tensors};
 
 use crate::batching::MicroBatch;
 use crate::error::ModelError;
+use crate::extra::ExtraParameters;
 use crate::model::logprobs::Target;
 use crate::model::{Decoder, TokenBatch};
 use crate::tensor_values;
@@ -48,6 +49,7 @@ pub struct TensorBatch {
     layout: TokenBatch,
     weights: Vec<f32>,
     totals: Totals,
+    extra: ExtraParameters,
     logprobs: Mutex<BTreeMap<Under, Tensor<2>>>,
 }
 
@@ -73,7 +75,14 @@ impl TensorBatch {
     ) -> Result<Self, ModelError> {
         let layout = micro.layout()?;
         let weights = micro.padded_where_masked(weights);
-        Ok(Self { engine, models, micro, layout, weights, totals, logprobs: Mutex::default() })
+        let extra = ExtraParameters::default();
+        Ok(Self { engine, models, micro, layout, weights, totals, extra, logprobs: Mutex::default() })
+    }
+
+    /// The batch with the extra parameters that its objective trains.
+    #[must_use]
+    pub fn with_extra(self, extra: ExtraParameters) -> Self {
+        Self { extra, ..self }
     }
 
     /// The engine with its burn types.
@@ -168,9 +177,7 @@ impl Batch for TensorBatch {
                 }
             }
             Port::Numbers(column) => self.numbers(column)?,
-            Port::Parameter(name) => {
-                return Err(ServiceError::Unsupported(format!("this run has no extra trainable parameter `{name}`")));
-            }
+            Port::Parameter(name) => self.extra.offer(name, &self.engine)?,
             other => return Err(ServiceError::Unsupported(format!("this host has no {other:?}"))),
         };
         Ok(Some(id))

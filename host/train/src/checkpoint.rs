@@ -1,8 +1,9 @@
 //! Checkpoints: all that a run needs to go on, in folders that appear whole or not at all.
 //!
 //! `checkpoints/step-N/` holds what was trained (`adapter/` in PEFT's form, or `model/`), `optimizer.safetensors` (`AdamW`'s moments by parameter),
-//! `state.json`, `memory/` (what plugins keep between their calls, by digest) and `manifest.json` with the digest of every file. More
-//! files may be added to a checkpoint where the others are, in `save` and `load`: the manifest covers what is in the folder.
+//! `parameters/PLUGIN.safetensors` if the objective's plugin has extra trainable parameters, `state.json`, `memory/` (what plugins keep between
+//! their calls, by digest) and `manifest.json` with the digest of every file. More files may be added to a checkpoint where the others are, in
+//! `save` and `load`: the manifest covers what is in the folder.
 //! Before training there is nothing trained yet: `progress/line-N/` holds `state.json`, `memory/` and `manifest.json` only.
 //!
 //! The training set is not in them: it follows from the data and `progress/decisions.jsonl`. A checkpoint belongs to the line of the trace whose
@@ -84,10 +85,11 @@ pub(crate) fn save(folder: &Path, training: &Training<'_>, place: Place, source:
         step: training.step,
         steps: training.steps,
         sampler: training.sampler.position(),
-        parameters: digest_of_trained(&training.models.policy),
+        parameters: training.digest(),
     };
     folder_whole(&path, |partial| {
         save_trained(&partial.join(trained_name(training.plan)), &training.models.policy, training.plan, source)?;
+        training.extra.save(partial)?;
         training.optimizer.save(&partial.join("optimizer.safetensors"))?;
         save_memories(partial, &calls)?;
         write_json(&partial.join("state.json"), &state)?;
@@ -112,13 +114,16 @@ pub(crate) fn load(folder: &Path, training: &mut Training<'_>) -> Result<(), Run
         return Err(misfit(&format!("it is of a run of {} steps, not {}", state.steps, training.steps)));
     }
     let policy = load_trained(folder, training)?;
-    if digest_of_trained(&policy) != state.parameters {
+    let mut extra = training.extra.clone();
+    extra.restore(folder)?;
+    if extra.digest_with(digest_of_trained(&policy)) != state.parameters {
         return Err(misfit("its parameters are not those that were trained"));
     }
     let moments = folder.join("optimizer.safetensors");
-    training.optimizer = AdamW::load(&training.plan.train, &moments, &policy, state.step)?;
+    training.optimizer = AdamW::load(&training.plan.train, &moments, &policy, &extra, state.step)?;
     training.sampler = Sampler::at(training.plan.seed, training.rows.len(), state.sampler);
     training.models.policy = policy;
+    training.extra = extra;
     training.step = state.step;
     Ok(())
 }

@@ -12,6 +12,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod evaluate;
+pub mod extra;
 pub mod fused;
 pub mod generate;
 pub mod gguf;

@@ -15,12 +15,15 @@ use burn::tensor::{Tensor, TensorData};
 use tunesmith_core::plan::TrainPlan;
 
 use crate::error::ModelError;
-use crate::model::weights::{TensorSource, WeightFiles};
+use crate::extra::ExtraParameters;
+use crate::model::weights::{TensorSource, WeightFiles, headers};
 use crate::model::{Decoder, NamedTensor, WeightType};
 use crate::tensor_values;
 
 pub use gradients::NamedGradients;
 pub use parameters::{digest_of_trained, shapes_of_trained, trained_parameters};
+#[cfg(test)]
+pub(crate) use tests::plan as test_plan;
 
 /// Decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101) on Adam (Kingma and Ba 2015, arXiv 1412.6980).
 ///
@@ -67,6 +70,24 @@ impl AdamW {
         decoder.map(&mut mapper)
     }
 
+    /// Takes part in the update that [`AdamW::update`] made just before: a plugin's extra parameters, each with its own rate.
+    ///
+    /// `rate` gives the learning rate of this step from a parameter's own highest one, if it has one. Parameters without a gradient stay.
+    pub fn update_extra(
+        &mut self,
+        extra: &mut ExtraParameters,
+        mut gradients: NamedGradients,
+        rate: impl Fn(Option<f64>) -> f64,
+    ) {
+        for (key, extra) in extra.each() {
+            let value = extra.value.clone().inner();
+            let Some(gradient) = gradients.take(&key) else { continue };
+            let is_decayed = 2 <= extra.shape.len();
+            let value = self.step_at(&key, value, gradient, Rate { learning: rate(extra.peak), is_decayed });
+            extra.value = Tensor::from_inner(value).require_grad();
+        }
+    }
+
     /// Writes the moments by parameter name to a safetensors file; the number of steps is the caller's to keep.
     ///
     /// # Errors
@@ -86,17 +107,27 @@ impl AdamW {
         crate::model::export::save_tensors(path, &tensors, WeightType::F32)
     }
 
-    /// Reads what [`AdamW::save`] wrote after `steps` steps of training `decoder`.
+    /// Reads what [`AdamW::save`] wrote after `steps` steps of training `decoder` and `extra`.
     ///
     /// # Errors
     ///
     /// Fails when the file cannot be read or belongs to other parameters.
-    pub fn load(plan: &TrainPlan, path: &Path, decoder: &Decoder, steps: u32) -> Result<Self, ModelError> {
+    pub fn load(
+        plan: &TrainPlan,
+        path: &Path,
+        decoder: &Decoder,
+        extra: &ExtraParameters,
+        steps: u32,
+    ) -> Result<Self, ModelError> {
         let mut optimizer = Self { steps, ..Self::new(plan) };
         if steps == 0 {
             return Ok(optimizer);
         }
-        let shapes = shapes_of_trained(decoder);
+        let mut shapes = shapes_of_trained(decoder);
+        shapes.extend(extra.all().map(|(key, extra)| (key, extra.shape.clone())));
+        // What no loss has used yet has no moments: layers behind an exit, a parameter for later.
+        let there = headers::names(path)?;
+        shapes.retain(|name, _| there.contains(&format!("{name}.mean")));
         let flat = |shape: &[usize]| vec![shape.iter().product::<usize>()];
         let expected = shapes
             .iter()
@@ -116,8 +147,14 @@ impl AdamW {
         Ok(optimizer)
     }
 
-    /// The new value of one parameter.
+    /// The new value of one parameter of the model.
     fn step<const D: usize>(&mut self, name: &str, value: Tensor<D>, gradient: Tensor<1>, lr: f64) -> Tensor<D> {
+        self.step_at(name, value, gradient, Rate { learning: lr, is_decayed: 2 <= D })
+    }
+
+    /// The new value of one parameter.
+    fn step_at<const D: usize>(&mut self, name: &str, value: Tensor<D>, gradient: Tensor<1>, rate: Rate) -> Tensor<D> {
+        let lr = rate.learning;
         let shape = value.dims();
         let [b1, b2] = self.betas;
         let square = gradient.clone().square().mul_scalar(1.0 - b2);
@@ -130,10 +167,17 @@ impl AdamW {
         let root = moments.square.clone().sqrt().mul_scalar(correction(b2).powf(-0.5)).add_scalar(self.epsilon);
         let change = (moments.mean.clone() / root).mul_scalar(lr / correction(b1));
         self.moments.insert(name.to_owned(), moments);
-        let decay = if D < 2 { 0.0 } else { lr * self.weight_decay };
+        let decay = if rate.is_decayed { lr * self.weight_decay } else { 0.0 };
         let value = if decay == 0.0 { value } else { value.mul_scalar(1.0 - decay) };
         value - change.reshape(shape)
     }
+}
+
+/// How fast one parameter moves.
+#[derive(Clone, Copy)]
+struct Rate {
+    learning: f64,
+    is_decayed: bool,
 }
 
 /// Walks through the decoder and puts new values in place.

@@ -21,6 +21,12 @@ impl LearningRate {
         Self { peak: plan.learning_rate, warmup: plan.warmup, steps, schedule: plan.schedule }
     }
 
+    /// The same schedule with another highest rate.
+    #[must_use]
+    pub fn with_peak(self, peak: f64) -> Self {
+        Self { peak, ..self }
+    }
+
     /// The rate of a step, from 0.
     pub fn at(&self, step: u32) -> f64 {
         if step < self.warmup {

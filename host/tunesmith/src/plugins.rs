@@ -64,12 +64,6 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
             let hint = "add `[judge]` with a plugin that judges answers";
             return Err(Error::recipe(written.fault(&format!("{field}.plugin"), what).hint(hint)));
         }
-        if !plugin.manifest().parameters.is_empty() {
-            let name = &stage.plugin;
-            let what = format!("plugin `{name}` declares trainable parameters, which the trainer does not make yet");
-            let hint = "use a plugin without `[[parameters]]`";
-            return Err(Error::plugin(written.fault(&format!("{field}.plugin"), what).hint(hint)));
-        }
         let given = std::mem::replace(&mut stage.settings, plugin.settings().clone());
         placed.push((given, Placed { stage: stage.stage, weight: stage.weight, plugin }));
     }

@@ -191,7 +191,10 @@ fn stages(plugins: &[Placed]) -> Stages {
             Stage::Judge => stages.judge = plugin.judge().map(|it| Named::new(name, it)),
             Stage::Credit => stages.credit = plugin.credit().map(|it| Named::new(name, it)),
             Stage::Weigh => stages.weigh = plugin.weigh().map(|it| Named::new(name, it)),
-            Stage::Objective => stages.objective = plugin.objective().map(|it| Named::new(name, it)),
+            Stage::Objective => {
+                stages.objective = plugin.objective().map(|it| Named::new(name, it));
+                stages.parameters = plugin.parameters().to_vec();
+            }
             Stage::Measure => stages.measure = plugin.measure().map(|it| Named::new(name, it)),
             Stage::Reward => {
                 stages.rewards.extend(plugin.reward().map(|it| Named { weight: *weight, ..Named::new(name, it) }));

@@ -73,6 +73,7 @@ struct Services {
 pub struct PretendHost {
     settings: Map<String, Value>,
     known: Option<Vec<String>>,
+    declared: Option<Vec<String>>,
     parameters: BTreeMap<String, Tensor>,
     round: u32,
     step: u32,
@@ -96,7 +97,8 @@ impl PretendHost {
             .iter()
             .filter_map(|(name, property)| Some((name.clone(), property.get("default")?.clone())))
             .collect();
-        Self { settings, known: Some(schema.keys().cloned().collect()), ..Self::default() }
+        let declared = Some(manifest::parameters(manifest.as_ref()));
+        Self { settings, known: Some(schema.keys().cloned().collect()), declared, ..Self::default() }
     }
 
     /// The host with a setting as the recipe gives it.
@@ -134,9 +136,17 @@ impl PretendHost {
         self
     }
 
-    /// The host with an extra trainable parameter.
+    /// The host with an extra trainable parameter, which starts like this.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the manifest that the host was made from declares no such parameter.
     #[must_use]
     pub fn parameter(mut self, name: &str, values: &[f32], shape: &[u32]) -> Self {
+        if let Some(declared) = &self.declared {
+            let is_declared = declared.iter().any(|its| its == name);
+            assert!(is_declared, "the manifest declares no parameter `{name}`; it declares {declared:?}");
+        }
         self.parameters.insert(name.into(), Tensor::from_floats(values, shape));
         self
     }

@@ -43,6 +43,17 @@ pub(crate) fn settings(manifest: &Path) -> Map<String, Value> {
     settings_of(&read(manifest))
 }
 
+/// The names of the extra trainable parameters.
+///
+/// # Panics
+///
+/// Panics if the manifest cannot be read.
+pub(crate) fn parameters(manifest: &Path) -> Vec<String> {
+    let document = read(manifest);
+    let declared = document["parameters"].as_array().into_iter().flatten();
+    declared.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned)).collect()
+}
+
 fn read(manifest: &Path) -> Value {
     let text = std::fs::read_to_string(manifest).unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
     toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", manifest.display()))

@@ -312,3 +312,12 @@ fn a_manifest_that_disagrees_with_the_code_is_told_so() {
     let more = "[settings.more]\ntype = \"integer\"\ndefault = 1\ndescription = \"x\"\n[settings.scale]";
     check_fault("[settings.scale]", more, "the setting `more` is no field");
 }
+
+#[test]
+#[should_panic(
+    expected = "the manifest declares no parameter `haed`; it declares [\"prompt\", \"head\", \"bias\", \"spare\"]"
+)]
+fn a_parameter_that_the_manifest_does_not_declare_panics() {
+    let host = PretendHost::of("../../tests/components/probe/plugin.toml").parameter("head", &[0.0; 2], &[2, 1]);
+    let _ = host.parameter("haed", &[0.0], &[1]);
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::Value;
-use tunesmith::PluginReport;
+use tunesmith::{Manifest, PluginReport};
 
 use super::{BadInput, print_json};
 use crate::environment;
@@ -56,7 +56,29 @@ fn show(report: &PluginReport) -> Result<()> {
     print(&table(&rows))?;
     if let Some(manifest) = &report.manifest {
         settings(&manifest.settings)?;
+        parameters(manifest)?;
     }
+    Ok(())
+}
+
+/// The extra parameters that the plugin has trained, if any.
+fn parameters(manifest: &Manifest) -> Result<()> {
+    if manifest.parameters.is_empty() {
+        return Ok(());
+    }
+    print("trainable parameters:")?;
+    let mut rows = vec![["  name", "shape", "init", "learning rate"].map(ToOwned::to_owned).to_vec()];
+    for parameter in &manifest.parameters {
+        let shape = parameter.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let rate = parameter.learning_rate.map_or_else(|| "the recipe's".to_owned(), |rate| rate.to_string());
+        rows.push(vec![
+            format!("  {}", one_line(&parameter.name)),
+            one_line(&format!("[{shape}]")),
+            one_line(&parameter.init),
+            rate,
+        ]);
+    }
+    print(&table(&rows))?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ name = "tiny"
 version = "1.0.0"
 license = "MIT"
 description = "Judges nothing."
-stages = ["judge"]
+stages = ["judge", "objective"]
 capabilities = ["model.score"]
 
 [settings.zeta]
@@ -21,12 +21,20 @@ type = "string"
 name = "head"
 shape = ["hidden", 2]
 init = "normal:0.1"
+learning-rate = 0.01
+
+[[parameters]]
+name = "prompt"
+shape = ["settings.zeta", "hidden"]
 "#;
 
-/// A component that exports the stage `judge` in name only, which is all that manifests look at.
+/// A component that exports two stages in name only, which is all that manifests look at.
 fn component() -> Vec<u8> {
-    wat::parse_str(r#"(component (instance $nothing) (export "tunesmith:method/judge@0.1.0" (instance $nothing)))"#)
-        .expect("good text")
+    wat::parse_str(
+        r#"(component (instance $nothing) (export "tunesmith:method/judge@0.1.0" (instance $nothing))
+        (export "tunesmith:method/objective@0.1.0" (instance $nothing)))"#,
+    )
+    .expect("good text")
 }
 
 fn read(bytes: &[u8]) -> Result<Manifest, ManifestError> {
@@ -46,7 +54,7 @@ fn a_manifest_comes_back_as_it_went_in() {
     assert_eq!(manifest, Manifest::parse(PLUGIN).expect("a good text"));
     assert_eq!(manifest.setting_names().collect::<Vec<_>>(), ["zeta", "alpha"], "settings keep their order");
     assert_eq!(manifest.settings["required"], serde_json::json!(["alpha"]));
-    assert_eq!(manifest.parameters[0].shape, [Size::OfModel("hidden".into()), Size::Number(2)]);
+    assert_eq!(manifest.parameters[0].shape, [Size::Named("hidden".into()), Size::Number(2)]);
 }
 
 #[test]
@@ -72,7 +80,10 @@ fn a_second_manifest_is_refused() {
 
 #[test]
 fn stages_that_are_not_exported_are_refused() {
-    check(embed(&component(), &PLUGIN.replace(r#"["judge"]"#, r#"["judge", "reward"]"#)), "exports [judge]");
+    check(
+        embed(&component(), &PLUGIN.replace(r#""objective"]"#, r#""objective", "reward"]"#)),
+        "exports [judge, objective]",
+    );
 }
 
 #[test]
@@ -131,8 +142,38 @@ fn a_manifest_that_is_no_json_is_refused() {
 #[test]
 fn mistakes_in_plugin_toml_are_named() {
     check(Manifest::parse(&PLUGIN.replace("license", "licence")), "unknown field `licence`");
-    check(Manifest::parse(&PLUGIN.replace(r#"["judge"]"#, r#"["juge"]"#)), "unknown stage `juge`");
+    check(Manifest::parse(&PLUGIN.replace(r#"["judge","#, r#"["juge","#)), "unknown stage `juge`");
     check(Manifest::parse(&PLUGIN.replace("model.score", "model.scor")), "did you mean `model.score`?");
     check(Manifest::parse(&PLUGIN.replace("normal:0.1", "normal:-1")), "`init`");
     check(Manifest::parse(&PLUGIN.replace("Judges nothing.", "\\u001b[31m")), "`description`");
+}
+
+#[test]
+fn mistakes_in_parameters_are_named() {
+    let wrong = |from: &str, to: &str, expected: &str| check(Manifest::parse(&PLUGIN.replace(from, to)), expected);
+    wrong(r#""hidden", 2"#, r#""hiden", 2"#, "`head` with the size `hiden`, which is no number, `hidden`");
+    wrong(r#""hidden", 2"#, r#""hidden", 0"#, "`head` with the size 0, not 1 to 16777216");
+    wrong(r#""hidden", 2"#, "1, 1, 1, 1, 1, 1", "`head` with 6 dimensions");
+    wrong("\"settings.zeta\"", "\"settings.alpha\"", "the setting `alpha`, which is no integer");
+    wrong("\"settings.zeta\"", "\"settings.beta\"", "the setting `beta`, which is no integer");
+    wrong("learning-rate = 0.01", "learning-rate = -1.0", "the `learning-rate` -1, not a number of at least 0");
+    wrong("learning-rate = 0.01", "rate = 0.01", "unknown field `rate`");
+    wrong(r#""prompt""#, r#""head""#, "has `head` twice");
+    wrong(r#"["judge", "objective"]"#, r#"["judge"]"#, "only the stage `objective` can use parameters");
+}
+
+#[test]
+fn sizes_of_parameters_follow_the_settings() {
+    use tunesmith_core::extra::{Init, Size};
+    let manifest = Manifest::parse(PLUGIN).expect("a good text");
+    let settings = |zeta: Value| [("zeta".to_owned(), zeta)].into_iter().collect::<Map<_, _>>();
+    let parameters = manifest.trainable(&settings(3.into())).expect("a size");
+    assert_eq!(parameters[0].shape, [Size::Hidden, Size::Number(2)]);
+    assert_eq!((parameters[0].init, parameters[0].learning_rate), (Init::Normal(0.1), Some(0.01)));
+    assert_eq!(parameters[1].shape, [Size::Number(3), Size::Hidden]);
+    assert_eq!((parameters[1].init, parameters[1].learning_rate), (Init::Zeros, None));
+    for zeta in [0.into(), (-1).into(), (1_u64 << 25).into(), Value::Null] {
+        let error = manifest.trainable(&settings(zeta)).expect_err("no size").to_string();
+        assert!(error.contains("the setting `zeta`") && error.contains("parameter `prompt`"), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Where the decoder's tensors come from: safetensors files (one, or shards with an index), or a seeded random source.
 
-mod headers;
+pub(crate) mod headers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

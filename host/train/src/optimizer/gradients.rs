@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 
+use crate::extra::{Extra, ExtraParameters};
 use crate::model::Decoder;
 use crate::tensor_values;
 
@@ -25,9 +26,30 @@ impl NamedGradients {
         Self { by_name: visitor.by_name }
     }
 
+    /// As [`NamedGradients::of`], and those for a plugin's extra parameters.
+    pub fn of_all(decoder: &Decoder, extra: &ExtraParameters, mut gradients: Gradients) -> Self {
+        let own = |(key, extra): (String, &Extra)| Some((key, extra.value.grad_remove(&mut gradients)?));
+        let of_extra: BTreeMap<_, _> = extra.all().filter_map(own).collect();
+        let mut all = Self::of(decoder, gradients);
+        all.by_name.extend(of_extra);
+        all
+    }
+
+    /// The elements of each gradient, by parameter, in row-major order.
+    pub fn values(&self) -> BTreeMap<String, Vec<f32>> {
+        self.by_name.iter().map(|(name, gradient)| (name.clone(), tensor_values(gradient.clone()))).collect()
+    }
+
     /// Whether no parameter has a gradient.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
+    }
+
+    /// Those of these names, which are taken out.
+    #[must_use]
+    pub(crate) fn split_off(&mut self, names: impl Iterator<Item = String>) -> Self {
+        let own = |name: String| self.by_name.remove(&name).map(|gradient| (name, gradient));
+        Self { by_name: names.filter_map(own).collect() }
     }
 
     /// Adds those of another micro-batch.

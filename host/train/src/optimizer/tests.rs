@@ -6,12 +6,14 @@ use tunesmith_core::plan::TrainPlan;
 use tunesmith_core::recipe::Schedule;
 
 use super::{AdamW, NamedGradients, digest_of_trained, trained_parameters};
+use crate::extra::ExtraParameters;
 use crate::lora::LoraSettings;
 use crate::model::{Decoder, LanguageModel, TokenBatch};
 use crate::tensor_values;
 use crate::test_folder::chat_folder;
 
-fn plan() -> TrainPlan {
+/// A plan for a few steps of `AdamW`.
+pub(crate) fn plan() -> TrainPlan {
     TrainPlan {
         steps: 3,
         batch: 1,
@@ -117,7 +119,8 @@ fn a_saved_state_goes_on_where_it_was() {
     let found = gradients(&start);
     let decoder = optimizer.update(start, found, 0.1);
     optimizer.save(&path).expect("writable");
-    let mut again = AdamW::load(&plan, &path, &decoder, optimizer.steps()).expect("it fits");
+    let mut again =
+        AdamW::load(&plan, &path, &decoder, &ExtraParameters::default(), optimizer.steps()).expect("it fits");
     let (one, other) = (gradients(&decoder), gradients(&decoder));
     let went_on = optimizer.update(decoder.clone(), one, 0.1);
     let resumed = again.update(decoder.clone(), other, 0.1);
@@ -135,5 +138,5 @@ fn a_state_of_other_parameters_is_refused() {
     let decoder = optimizer.update(start, found, 0.1);
     optimizer.save(&path).expect("writable");
     let other = decoder.valid().train().with_adapter(&LoraSettings::new(2, 4.0), 1).expect("it fits");
-    assert!(AdamW::load(&plan(), &path, &other, 1).is_err());
+    assert!(AdamW::load(&plan(), &path, &other, &ExtraParameters::default(), 1).is_err());
 }

@@ -7,6 +7,7 @@ use tunesmith_core::plan::Plan;
 use super::folder;
 use super::{RunError, RunInputs};
 use crate::batching::{EncodeError, EncodedTarget, Encoder, LengthRule};
+use crate::extra;
 
 /// What a run will be, as far as that is known beforehand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub fn check(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunError> {
 ///
 /// As [`check`].
 pub fn check_inputs(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunError> {
+    extra::shapes(&inputs.stages.parameters, inputs.model.config()).map_err(too_many_parameters)?;
     let lengths = length_rule(plan, inputs)?;
     check_prompts(plan, inputs)?;
     let encoder = Encoder::new(&inputs.model);
@@ -69,6 +71,12 @@ pub fn check_inputs(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunErro
         (steps, _) => Some(steps),
     };
     Ok(forecast)
+}
+
+/// More extra parameters than the host allocates.
+pub(super) fn too_many_parameters(what: String) -> RunError {
+    let hint = "choose settings of the plugin that make them smaller, or another plugin".into();
+    RunError::Recipe { field: "objective", what, hint }
 }
 
 /// Optimiser steps of one pass over `rows` rows.

@@ -12,6 +12,7 @@ use tunesmith_core::trace::StepRecord;
 use super::RunError;
 use crate::batch::{BatchLogprobs, PolicyPair, TensorBatch, Totals};
 use crate::batching::{EncodedTarget, MicroBatch, Sampler};
+use crate::extra::ExtraParameters;
 use crate::objective::{BUILT_IN, Nll};
 use crate::optimizer::{AdamW, NamedGradients, digest_of_trained};
 use crate::schedule::LearningRate;
@@ -29,6 +30,8 @@ pub(crate) struct Training<'a> {
     pub(crate) rows: Vec<EncodedTarget>,
     pub(crate) sampler: Sampler,
     pub(crate) models: PolicyPair,
+    /// What the objective's plugin trains beside the policy.
+    pub(crate) extra: ExtraParameters,
     pub(crate) optimizer: AdamW,
     pub(crate) rate: LearningRate,
     /// Steps done.
@@ -93,7 +96,7 @@ impl Training<'_> {
     ) -> Result<Arc<TensorBatch>, RunError> {
         let engine = Arc::new(BurnTensors::new(&self.models.policy.device(), Budget::default()));
         let batch = TensorBatch::new(engine, self.models.clone(), Arc::clone(micro), weights, totals)?;
-        Ok(Arc::new(batch))
+        Ok(Arc::new(batch.with_extra(self.extra.clone())))
     }
 
     /// The loss of a micro-batch: its value, and where it is in the batch's engine.
@@ -122,12 +125,12 @@ impl Training<'_> {
     /// The gradients of a micro-batch's loss.
     pub(crate) fn backward(&self, batch: &TensorBatch, loss: TensorId) -> Result<NamedGradients, CallError> {
         let name = self.stages.objective.as_ref().map_or(BUILT_IN, |objective| &objective.name);
-        let independent = || broken(name, "the loss does not depend on the policy");
+        let independent = || broken(name, "the loss does not depend on the policy or on an extra parameter");
         let loss = batch.engine().scalar(loss).map_err(|error| broken(name, &error.to_string()))?;
         if !loss.is_tracked() {
             return Err(independent());
         }
-        let gradients = NamedGradients::of(&self.models.policy, loss.backward());
+        let gradients = NamedGradients::of_all(&self.models.policy, &self.extra, loss.backward());
         if gradients.is_empty() { Err(independent()) } else { Ok(gradients) }
     }
 
@@ -143,10 +146,18 @@ impl Training<'_> {
         Err(RunError::NotFinite { step: self.step, rows: row_ids(micro_batches), what })
     }
 
-    /// Updates the policy.
-    pub(crate) fn descend(&mut self, gradients: NamedGradients, learning_rate: f64) {
+    /// Updates the policy and the extra parameters.
+    pub(crate) fn descend(&mut self, mut gradients: NamedGradients, learning_rate: f64) {
+        let of_extra = gradients.split_off(self.extra.all().map(|(key, _)| key));
         self.models.policy = self.optimizer.update(self.models.policy.clone(), gradients, learning_rate);
+        let own = |peak| self.rate.with_peak(peak).at(self.step);
+        self.optimizer.update_extra(&mut self.extra, of_extra, |peak| peak.map_or(learning_rate, own));
         self.step += 1;
+    }
+
+    /// The digest of all that is trained.
+    pub(crate) fn digest(&self) -> String {
+        self.extra.digest_with(digest_of_trained(&self.models.policy))
     }
 
     /// Notes the step that was just made.
@@ -161,7 +172,7 @@ impl Training<'_> {
             learning_rate: outcome.learning_rate,
             loss_tokens: micro_batches.iter().map(|micro| micro.loss_tokens() as u64).sum(),
             tokens: micro_batches.iter().map(|micro| micro.tokens() as u64).sum(),
-            parameters: is_digested.then(|| digest_of_trained(&self.models.policy)),
+            parameters: is_digested.then(|| self.digest()),
             calls: self.host.caller.take_records(),
         }
     }

@@ -21,8 +21,9 @@ use crate::batching::{EncodedTarget, Sampler};
 use crate::checkpoint;
 use crate::curate::{Curating, TrainingSet};
 use crate::evaluate::Evaluator;
+use crate::extra::ExtraParameters;
 use crate::lora::LoraSettings;
-use crate::optimizer::{AdamW, digest_of_trained};
+use crate::optimizer::AdamW;
 use crate::schedule::LearningRate;
 use crate::service::Host;
 use crate::step::step;
@@ -200,6 +201,7 @@ impl<'a> Whole<'a> {
             host: self.host,
             sampler: Sampler::new(self.plan.seed, rows.len()),
             rows,
+            extra: self.extra(&models)?,
             models,
             optimizer: AdamW::new(&self.plan.train),
             rate: LearningRate::new(&self.plan.train, steps),
@@ -210,6 +212,15 @@ impl<'a> Whole<'a> {
             checkpoint::load(checkpoint, &mut training)?;
         }
         Ok(training)
+    }
+
+    /// What the objective's plugin trains beside the policy, as it starts.
+    fn extra(&self, models: &PolicyPair) -> Result<ExtraParameters, RunError> {
+        let stages = &self.inputs.stages;
+        let Some(objective) = &stages.objective else { return Ok(ExtraParameters::default()) };
+        let config = models.reference.config();
+        ExtraParameters::new(&objective.name, &stages.parameters, config, self.plan.seed, &models.policy.device())
+            .map_err(preflight::too_many_parameters)
     }
 
     fn train(&mut self, training: &mut Training<'_>) -> Result<(), RunError> {
@@ -316,7 +327,12 @@ impl<'a> Whole<'a> {
         folder_whole(&trained, |partial| {
             checkpoint::save_trained(partial, &training.models.policy, self.plan, &self.inputs.model.folder)
         })?;
-        let parameters = digest_of_trained(&training.models.policy);
+        if let Some(path) = training.extra.save(&self.folder.path)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            self.observer.event(Event::Note(&format!("extra parameters written to `parameters/{name}`")));
+        }
+
+        let parameters = training.digest();
         let record = Record::End { steps: training.step, parameters: parameters.clone() };
         self.folder.trace.add(&record, &Times::default())?;
         self.folder.sync()?;

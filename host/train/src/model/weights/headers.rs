@@ -102,6 +102,15 @@ impl Entry {
     }
 }
 
+/// The names of the tensors in one file.
+///
+/// # Errors
+///
+/// Fails when the file cannot be read or has no head.
+pub(crate) fn names(path: &Path) -> Result<BTreeSet<String>, ModelError> {
+    Ok(read(path)?.into_iter().map(|header| header.name).collect())
+}
+
 fn read(path: &Path) -> Result<Vec<WeightHeader>, ModelError> {
     let unreadable = |source: io::Error| ModelError::Read { path: path.to_owned(), source };
     let broken = |reason: String| ModelError::BrokenWeights { path: path.to_owned(), reason };

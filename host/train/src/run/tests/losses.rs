@@ -17,6 +17,7 @@ use tunesmith_core::tensors::{Binary, Op, Scalar, TensorId, Unary};
 use super::{example, inputs, plan};
 use crate::batch::PolicyPair;
 use crate::batching::{EncodedRow, MicroBatch, Sampler};
+use crate::extra::ExtraParameters;
 use crate::model::Decoder;
 use crate::optimizer::{AdamW, NamedGradients};
 use crate::run::Training;
@@ -83,6 +84,7 @@ fn training<'a>(plan: &'a Plan, stages: &'a Stages, host: &'a Host, decoder: &De
         rows: Vec::new(),
         sampler: Sampler::new(0, 0),
         models: PolicyPair { policy: reference.clone().train(), reference },
+        extra: ExtraParameters::default(),
         optimizer: AdamW::new(&plan.train),
         rate: LearningRate::new(&plan.train, 1),
         step: 0,

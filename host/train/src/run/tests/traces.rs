@@ -16,6 +16,7 @@ use tunesmith_core::stage::{Choice, Curate, Curated, Weigh};
 use tunesmith_core::trace::{Record, verify};
 
 use super::{LORA, SHORT, inputs, plan, run_with};
+use crate::extra::ExtraParameters;
 use crate::model::LanguageModel;
 use crate::optimizer::{AdamW, digest_of_trained};
 use crate::run::{EvalSet, RunInputs, check, evaluate, run};
@@ -158,7 +159,10 @@ fn a_checkpoint_holds_what_the_run_was_at_that_step() {
         let loaded = base.clone().load_adapter(&adapter).expect("it fits").train();
         assert_eq!(digest_of_trained(&loaded), summary.parameters);
         let plan = plan(folder.path(), LORA, SHORT);
-        assert!(AdamW::load(&plan.train, &place.join("optimizer.safetensors"), &loaded, 3).is_ok());
+        assert!(
+            AdamW::load(&plan.train, &place.join("optimizer.safetensors"), &loaded, &ExtraParameters::default(), 3)
+                .is_ok()
+        );
     }
 }
 
