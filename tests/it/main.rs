@@ -2,5 +2,7 @@
 
 mod bad_input;
 mod contract;
+mod extra_parameters;
+mod objectives;
 mod same_as_built_in;
 mod tidy;

@@ -33,6 +33,18 @@ pub fn open(model: &model::LanguageModel, plan: &GeneratePlan) -> Arc<dyn Langua
     Arc::new(HostModel { encoder, decoder: model.decoder.valid(), forwarding: None, plan: plan.clone() })
 }
 
+/// The services of an `objective` call outside a run: the models of the pair, with forward passes in `engine`, and no judge.
+pub fn of_objective(
+    model: &model::LanguageModel,
+    plan: &GeneratePlan,
+    models: &PolicyPair,
+    engine: &Arc<BurnTensors>,
+) -> Services {
+    let encoder = Arc::new(Encoder::new(model));
+    Host { encoder, plan: plan.clone(), caller: Arc::new(Caller::new(0, Vec::new())), judge: None }
+        .services_in(models, engine)
+}
+
 /// Makes the services of a call.
 #[derive(Clone)]
 pub(crate) struct Host {
