@@ -163,7 +163,7 @@ fn a_run_that_was_killed_goes_on_with_its_parameters() {
 
 #[track_caller]
 fn check(lab: &Lab, expected: &[&str]) {
-    let error = run(lab).err().expect("it fails");
+    let error = run(lab).expect_err("it fails");
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
