@@ -86,15 +86,7 @@ impl Lab {
     fn check(&self, expected: &[&str]) -> Error {
         let before = self.files();
         let error = Session::open(&self.path("recipe.toml")).err().expect("the input is bad");
-        let mut told = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            told = format!("{told}\n{error}");
-            cause = error.source();
-        }
-        for words in expected {
-            assert!(told.contains(words), "`{told}` does not say `{words}`");
-        }
+        let told = check_told(&error, expected);
         assert!(error.fault().is_some(), "`{told}` is not told as bad input");
         assert!(told.contains("recipe.toml"), "`{told}` does not name the recipe");
         assert_eq!(before, self.files(), "a file was written, changed or removed");
@@ -118,6 +110,21 @@ impl Lab {
         visit(self.folder.path(), &mut files);
         files
     }
+}
+
+/// Checks that an error and its causes together say all of these words; gives what they say.
+#[track_caller]
+pub(crate) fn check_told(error: &Error, expected: &[&str]) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = format!("{told}\n{error}");
+        cause = error.source();
+    }
+    for words in expected {
+        assert!(told.contains(words), "`{told}` does not say `{words}`");
+    }
+    told
 }
 
 /// A plugin of this repository.

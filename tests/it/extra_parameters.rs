@@ -1,14 +1,13 @@
 //! Trainable parameters of a plugin, from its manifest to the file that a run exports.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use tunesmith::{Error, Event, Observer, Options, Session, Summary};
 
-use crate::bad_input::Lab;
+use crate::bad_input::{Lab, check_told};
 use crate::objectives::built_component;
 
 /// A score that the prompt's first word tells.
@@ -163,16 +162,7 @@ fn a_run_that_was_killed_goes_on_with_its_parameters() {
 
 #[track_caller]
 fn check(lab: &Lab, expected: &[&str]) {
-    let error = run(lab).expect_err("it fails");
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        told = format!("{told}\n{error}");
-        cause = error.source();
-    }
-    for words in expected {
-        assert!(told.contains(words), "`{told}` does not say `{words}`");
-    }
+    check_told(&run(lab).expect_err("it fails"), expected);
 }
 
 #[test]
