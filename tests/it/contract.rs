@@ -1,5 +1,6 @@
 //! The contract is `wit/`: every item is documented and dated, and no released version is ever broken.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,12 +26,28 @@ fn parse(resolve: &mut Resolve, folder: &Path, version: Option<&str>) -> wit_par
     for path in &paths {
         let mut text = fs::read_to_string(path).expect("a listed file can be read");
         if let Some(version) = version {
-            text = text.replace("package tunesmith:method@0.1.0;", &format!("package tunesmith:method@{version};"));
+            text = renumbered(&text, version);
         }
         map.push(path, text);
     }
     let group: UnresolvedPackageGroup = map.parse().map_err(|(_, error)| error).expect("the contract parses");
     resolve.push_group(group).expect("the contract resolves")
+}
+
+/// The text with this version in its `package` line, if it has one. What is dated later than the version is in it all the same.
+fn renumbered(text: &str, version: &str) -> String {
+    const PACKAGE: &str = "package tunesmith:method@";
+    let line = |line: &str| {
+        if line.starts_with(PACKAGE) { format!("{PACKAGE}{version};\n") } else { format!("{line}\n") }
+    };
+    text.lines().map(line).collect()
+}
+
+/// The version in `package.wit` of a folder.
+fn version_of(folder: &Path) -> String {
+    let text = fs::read_to_string(folder.join("package.wit")).expect("the folder has a `package.wit`");
+    let version = text.lines().find_map(|line| line.strip_prefix("package tunesmith:method@")?.strip_suffix(';'));
+    version.expect("it names the package and its version").to_owned()
 }
 
 fn resolve() -> (Resolve, wit_parser::PackageId) {
@@ -92,7 +109,7 @@ fn there_is_one_world_and_one_exported_interface_per_stage() {
     for stage in STAGES.into_iter().chain(["state"]) {
         let world = &resolve.worlds[package.worlds[&format!("{stage}-plugin")]];
         let exports: Vec<String> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
-        assert_eq!(exports, [format!("tunesmith:method/{stage}@0.1.0")]);
+        assert_eq!(exports, [format!("tunesmith:method/{stage}@{}", tunesmith_plugin::WIT_VERSION)]);
     }
 }
 
@@ -124,6 +141,32 @@ fn no_released_version_is_broken() {
     assert!(checked > 0, "no world was checked");
 }
 
+/// Whoever changes the contract after it was frozen needs another version.
+#[test]
+fn the_contract_as_it_is_has_a_frozen_copy() {
+    let version = version_of(&wit());
+    assert_eq!(version, tunesmith_plugin::WIT_VERSION);
+    let frozen = wit().join("released").join(&version);
+    let texts = |folder: &Path| -> BTreeMap<String, String> {
+        let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let paths = entries.map(|entry| entry.expect("an entry can be read").path());
+        let read = |path: PathBuf| {
+            let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+            (name, fs::read_to_string(&path).expect("a listed file can be read"))
+        };
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "wit")).map(read).collect()
+    };
+    assert_eq!(texts(&wit()), texts(&frozen), "`wit/` is not `wit/released/{version}`: give it a new version");
+}
+
+#[test]
+fn a_released_version_is_the_one_its_folder_names() {
+    for entry in fs::read_dir(wit().join("released")).expect("released contracts are kept") {
+        let folder = entry.expect("an entry can be read").path();
+        assert_eq!(folder.file_name().expect("it has a name").to_string_lossy(), version_of(&folder));
+    }
+}
+
 #[test]
 fn a_breaking_change_would_be_found() {
     let mut resolve = Resolve::default();
@@ -131,8 +174,8 @@ fn a_breaking_change_would_be_found() {
     let text: String = ["package", "types", "tensors", "data", "model", "stages", "worlds"]
         .map(|file| fs::read_to_string(wit().join(format!("{file}.wit"))).expect("the file is there"))
         .join("\n")
-        .replace("package tunesmith:method@0.1.0;", "package tunesmith:method@9999.0.0;")
         .replace("undecided(string),", "undecided(string),\n    /// New.\n    unheard-of,");
+    let text = renumbered(&text, "9999.0.0");
     let mut map = wit_parser::SourceMap::default();
     map.push(Path::new("changed.wit"), text);
     let group = map.parse().map_err(|(_, error)| error).expect("the changed contract parses");

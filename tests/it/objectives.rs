@@ -149,7 +149,7 @@ fn row(tokens: &[u32], prompt: usize) -> Arc<EncodedRow> {
     let example =
         Example { id: 0, messages: vec![Message::user("q")], completion: None, columns: serde_json::Map::new() };
     let mask = (0..tokens.len()).map(|at| prompt <= at).collect();
-    Arc::new(EncodedRow { example: Arc::new(example), tokens: tokens.to_vec(), mask, is_chosen: None })
+    Arc::new(EncodedRow { example: Arc::new(example), tokens: tokens.to_vec(), mask, is_chosen: None, source: None })
 }
 
 /// Three rows of unlike lengths.

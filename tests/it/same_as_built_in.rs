@@ -1,6 +1,7 @@
 //! A plugin in the place of a built-in: one run, bit for bit.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 use tunesmith::Session;
@@ -18,10 +19,10 @@ const TRAIN: &str =
     "steps = 4\nbatch = 4\nmicro-batch = 2\nlearning-rate = 1e-2\nwarmup = 1\nweight-decay = 0.1\ndigest-every = 1\n";
 
 /// What a run left in its trace of each step: the bits of the loss, the gradient's norm, the digest of the parameters.
-fn steps(adapter: &str, objective: &str) -> Vec<[Value; 3]> {
+fn steps(adapter: &str, nll: Vec<u8>, objective: &str) -> Vec<[Value; 3]> {
     let lab = Lab::new();
     lab.write("train.jsonl", ROWS);
-    lab.write("nll.wasm", built_plugin("nll.wasm"));
+    lab.write("nll.wasm", nll);
     lab.replace("recipe.toml", "steps = 2\n", TRAIN);
     lab.replace("recipe.toml", "path = \"model\"\n", &format!("path = \"model\"\n{adapter}"));
     lab.append("recipe.toml", objective);
@@ -34,9 +35,9 @@ fn steps(adapter: &str, objective: &str) -> Vec<[Value; 3]> {
 }
 
 #[track_caller]
-fn check(adapter: &str) {
-    let built_in = steps(adapter, "");
-    let plugin = steps(adapter, "[plugins]\nnll = \"nll.wasm\"\n[objective]\nplugin = \"nll\"\n");
+fn check(adapter: &str, nll: Vec<u8>) {
+    let built_in = steps(adapter, Vec::new(), "");
+    let plugin = steps(adapter, nll, "[plugins]\nnll = \"nll.wasm\"\n[objective]\nplugin = \"nll\"\n");
     assert_eq!(built_in.len(), 4);
     assert!(built_in.iter().flatten().all(|value| !value.is_null()), "{built_in:?}");
     assert_eq!(built_in, plugin);
@@ -46,10 +47,16 @@ fn check(adapter: &str) {
 
 #[test]
 fn the_plugin_nll_trains_all_parameters_as_the_built_in_does() {
-    check("");
+    check("", built_plugin("nll.wasm"));
 }
 
 #[test]
 fn the_plugin_nll_trains_an_adapter_as_the_built_in_does() {
-    check("adapter = { lora = { rank = 4, alpha = 8 } }\n");
+    check("adapter = { lora = { rank = 4, alpha = 8 } }\n", built_plugin("nll.wasm"));
+}
+
+#[test]
+fn the_plugin_nll_that_was_built_with_the_sdk_of_0_1_0_trains_as_the_built_in_does() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat/0.1.0/nll.wasm");
+    check("", fs::read(&kept).unwrap_or_else(|error| panic!("{}: {error}", kept.display())));
 }

@@ -140,6 +140,36 @@ pub trait TokenLogprobs: Send + Sync {
     fn token_logprobs(&self, under: &str) -> Result<Vec<f32>, ServiceError>;
 }
 
+/// The characters of a text that a token stands for. Counts Unicode scalar values from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The first one.
+    pub start: u32,
+    /// The one after the last; `start` if the token stands for no text.
+    pub end: u32,
+}
+
+/// A row's text and where its tokens stand in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowText {
+    /// What was tokenised: the prompt as the chat template writes it, then the completion. A row that was cut ends with its last token.
+    pub text: String,
+    /// The first character of the completion.
+    pub completion_start: u32,
+    /// One span per token.
+    pub spans: Vec<Span>,
+}
+
+/// Texts that the host works out only when they are asked for.
+pub trait RowTexts: Send + Sync {
+    /// One text per row, in order.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host does not know the text of a row.
+    fn row_texts(&self) -> Result<Arc<Vec<RowText>>, ServiceError>;
+}
+
 /// One sampled completion.
 #[derive(Debug, Clone)]
 pub struct Rollout {
@@ -195,6 +225,8 @@ pub struct TokenBatch {
     pub rows: Vec<TokenRow>,
     /// Their log-probabilities, on demand.
     pub logprobs: Arc<dyn TokenLogprobs>,
+    /// Their texts, on demand.
+    pub row_texts: Arc<dyn RowTexts>,
     /// The optimiser step, from 0.
     pub step: u32,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Span;
 use crate::error::ServiceError;
 use crate::tensors::TensorId;
 
@@ -88,6 +89,9 @@ pub struct Generation {
 pub struct Score {
     /// The log-probability of each token of the completion, its end token included, in nats.
     pub token_logprobs: Vec<f32>,
+    /// Where each of these tokens stands in the completion; none from a model that does not tell.
+    #[serde(default)]
+    pub spans: Option<Vec<Span>>,
 }
 
 impl Score {

@@ -24,7 +24,7 @@ pub use self::curate::{Choice, Curate, Curated, checked as checked_curate};
 pub use self::edit::{Edit, Parameters};
 pub use self::judge::{Judge, Judging, checked as checked_judge};
 pub use self::measure::{Measure, checked as checked_measure};
-pub use self::objective::{Batch, Objective, Port, checked as checked_objective};
+pub use self::objective::{Batch, Draws, Objective, Port, checked as checked_objective};
 pub use self::retain::{CacheBlock, Retain, checked as checked_retain};
 pub use self::reward::{Reward, checked as checked_reward};
 pub use self::weigh::{Weigh, checked as checked_weigh};

@@ -1,5 +1,7 @@
 //! A micro-batch as tensors: what an objective asks for, made when it asks and once only.
 
+mod candidates;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,10 +10,10 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde_json::Value;
 use tunesmith_core::data::TokenLogprobs;
 use tunesmith_core::error::ServiceError;
-use tunesmith_core::stage::{Batch, Port};
+use tunesmith_core::stage::{Batch, Draws, Port};
 use tunesmith_core::tensors::{TensorId, Tensors};
 
-use crate::batching::MicroBatch;
+use crate::batching::{Encoder, MicroBatch};
 use crate::error::ModelError;
 use crate::extra::ExtraParameters;
 use crate::model::logprobs::Target;
@@ -50,6 +52,8 @@ pub struct TensorBatch {
     weights: Vec<f32>,
     totals: Totals,
     extra: ExtraParameters,
+    encoder: Option<Arc<Encoder>>,
+    hidden: Mutex<BTreeMap<Under, Tensor<3>>>,
     logprobs: Mutex<BTreeMap<Under, Tensor<2>>>,
 }
 
@@ -76,7 +80,14 @@ impl TensorBatch {
         let layout = micro.layout()?;
         let weights = micro.padded_where_masked(weights);
         let extra = ExtraParameters::default();
-        Ok(Self { engine, models, micro, layout, weights, totals, extra, logprobs: Mutex::default() })
+        let (encoder, hidden, logprobs) = (None, Mutex::default(), Mutex::default());
+        Ok(Self { engine, models, micro, layout, weights, totals, extra, encoder, hidden, logprobs })
+    }
+
+    /// The batch with the tokenizer that says which candidates may be drawn.
+    #[must_use]
+    pub fn with_encoder(self, encoder: Arc<Encoder>) -> Self {
+        Self { encoder: Some(encoder), ..self }
     }
 
     /// The batch with the extra parameters that its objective trains.
@@ -106,14 +117,28 @@ impl TensorBatch {
         if let Some(logprobs) = known.get(&under) {
             return Ok(logprobs.clone());
         }
-        let decoder = match under {
-            Under::Policy => &self.models.policy,
-            Under::Reference => &self.models.reference,
-        };
         let targets = targets(&self.micro, self.layout.width());
-        let logprobs = scattered(decoder, &self.layout, &targets).map_err(failed)?;
+        let logprobs = scattered(self.decoder(under), self.hidden(under)?, &self.layout, &targets);
         known.insert(under, logprobs.clone());
         Ok(logprobs)
+    }
+
+    fn decoder(&self, under: Under) -> &Decoder {
+        match under {
+            Under::Policy => &self.models.policy,
+            Under::Reference => &self.models.reference,
+        }
+    }
+
+    /// The hidden states before the head, [B, T, hidden]: one forward pass, however many ask.
+    fn hidden(&self, under: Under) -> Result<Tensor<3>, ServiceError> {
+        let mut known = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(hidden) = known.get(&under) {
+            return Ok(hidden.clone());
+        }
+        let hidden = self.decoder(under).hidden(&self.layout).map_err(failed)?;
+        known.insert(under, hidden.clone());
+        Ok(hidden)
     }
 
     fn rows_tensor(&self, values: Vec<f32>) -> TensorId {
@@ -181,6 +206,18 @@ impl Batch for TensorBatch {
             other => return Err(ServiceError::Unsupported(format!("this host has no {other:?}"))),
         };
         Ok(Some(id))
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.models.policy.config().vocab_size
+    }
+
+    fn samples(&self, draws: &Draws) -> Result<TensorId, ServiceError> {
+        self.draw(draws)
+    }
+
+    fn candidate_logprobs(&self, under: &str, candidates: TensorId) -> Result<TensorId, ServiceError> {
+        self.logprobs_of(under, candidates)
     }
 
     fn rows(&self) -> usize {
@@ -260,8 +297,8 @@ fn targets(micro: &MicroBatch, width: usize) -> Vec<Target> {
 }
 
 /// The targets' log-probabilities, each at the place of its token in [B, T], and 0.0 elsewhere. Only targets go through the head.
-fn scattered(decoder: &Decoder, layout: &TokenBatch, targets: &[Target]) -> Result<Tensor<2>, ModelError> {
-    let logprobs = decoder.target_logprobs(decoder.hidden(layout)?, targets);
+fn scattered(decoder: &Decoder, hidden: Tensor<3>, layout: &TokenBatch, targets: &[Target]) -> Tensor<2> {
+    let logprobs = decoder.target_logprobs(hidden, targets);
     let device = logprobs.device().inner();
     // One zero stands in for all other places.
     let mut places = vec![0_i32; layout.rows() * layout.width()];
@@ -271,7 +308,7 @@ fn scattered(decoder: &Decoder, layout: &TokenBatch, targets: &[Target]) -> Resu
     let count = places.len();
     let with_zero = Tensor::cat(vec![Tensor::zeros([1], &device), logprobs], 0);
     let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &device);
-    Ok(with_zero.select(0, places).reshape([layout.rows(), layout.width()]))
+    with_zero.select(0, places).reshape([layout.rows(), layout.width()])
 }
 
 fn unknown_model(name: &str) -> ServiceError {

@@ -1,6 +1,7 @@
 //! From training rows to micro-batches of tokens: tokenising, masks, lengths, and the order in which rows are drawn.
 
 mod encoder;
+mod row_texts;
 mod sampler;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,8 @@ use crate::error::ModelError;
 use crate::model;
 use crate::model::logprobs::Pair;
 
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Source};
+pub use row_texts::MicroBatchTexts;
 pub use sampler::{Sampler, SamplerPosition};
 
 /// A tokenised sequence and which of its tokens are trained on.
@@ -28,6 +30,8 @@ pub struct EncodedRow {
     pub mask: Vec<bool>,
     /// In a preference: whether this is the better completion.
     pub is_chosen: Option<bool>,
+    /// What the tokens were made from; none where nobody knows.
+    pub source: Option<Source>,
 }
 
 impl EncodedRow {
@@ -91,10 +95,11 @@ impl Encoder {
         let prompt = Prompt::Chat(row.example.messages.clone());
         let mut target = EncodedTarget { rows: Vec::new(), truncated: 0 };
         for (completion, is_chosen) in completions {
-            let pair = self.pair(&prompt, completion)?;
-            let (tokens, mask, is_truncated) = masked(pair, lengths)?;
+            let source = self.source(&prompt, completion)?;
+            let (tokens, mask, is_truncated) = masked(self.pair_of(&source)?, lengths)?;
             target.truncated += usize::from(is_truncated);
-            target.rows.push(Arc::new(EncodedRow { example: Arc::clone(&row.example), tokens, mask, is_chosen }));
+            let example = Arc::clone(&row.example);
+            target.rows.push(Arc::new(EncodedRow { example, tokens, mask, is_chosen, source: Some(source) }));
         }
         Ok(target)
     }
@@ -178,13 +183,19 @@ impl MicroBatch {
     }
 
     /// The same rows as text and numbers, for `weigh`.
-    pub fn as_text(&self, encoder: &Encoder, logprobs: Arc<dyn TokenLogprobs>, step: u32) -> TokenBatch {
+    pub fn as_text(
+        self: &Arc<Self>,
+        encoder: &Arc<Encoder>,
+        logprobs: Arc<dyn TokenLogprobs>,
+        step: u32,
+    ) -> TokenBatch {
         let row = |row: &Arc<EncodedRow>| TokenRow {
             example: Arc::clone(&row.example),
             tokens: row.tokens.clone(),
             mask: row.mask.clone(),
             texts: row.tokens.iter().map(|id| encoder.token_text(*id)).collect(),
         };
-        TokenBatch { rows: self.rows.iter().map(row).collect(), logprobs, step }
+        let row_texts = Arc::new(MicroBatchTexts::new(Arc::clone(encoder), Arc::clone(self)));
+        TokenBatch { rows: self.rows.iter().map(row).collect(), logprobs, row_texts, step }
     }
 }

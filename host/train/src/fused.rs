@@ -39,9 +39,33 @@ pub fn token_logprobs(hidden: Tensor<2>, weight: Tensor<2>, targets: &[u32], cap
     match (flex::operand(&hidden), flex::operand(&weight)) {
         (Some(states), Some(weight)) => {
             drop(hidden);
-            logprobs::token_logprobs(states, weight, targets, cap.map(|cap| cap as f32))
+            logprobs::target_logprobs([states, weight], (targets, 1), cap.map(|cap| cap as f32))
         }
         _ => plain::token_logprobs(&hidden, weight, targets, cap),
+    }
+}
+
+/// As [`token_logprobs`], for several candidates each: `candidates` has those of the first hidden state, then those of the second, and so on;
+/// gives `[n, candidates of each]`. A candidate may come more than once.
+///
+/// # Panics
+///
+/// When `candidates` is no multiple of the number of hidden states, or one is outside the vocabulary.
+pub fn candidate_logprobs(hidden: Tensor<2>, weight: Tensor<2>, candidates: &[u32], cap: Option<f64>) -> Tensor<2> {
+    let ([rows, _], [vocabulary, _]) = (hidden.dims(), weight.dims());
+    let each = candidates.len().checked_div(rows).unwrap_or(0);
+    assert_eq!(rows * each, candidates.len(), "as many candidates for each hidden state");
+    assert!(candidates.iter().all(|&id| (id as usize) < vocabulary), "candidates are in the vocabulary");
+    if candidates.is_empty() {
+        return Tensor::zeros([rows, each], &hidden.device());
+    }
+    match (flex::operand(&hidden), flex::operand(&weight)) {
+        (Some(states), Some(weight)) => {
+            drop(hidden);
+            let cap = cap.map(|cap| cap as f32);
+            logprobs::target_logprobs([states, weight], (candidates, each), cap).reshape([rows, each])
+        }
+        _ => plain::candidate_logprobs(&hidden, weight, candidates, cap),
     }
 }
 

@@ -7,6 +7,7 @@ use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::model::init::init;
 use crate::model::{Decoder, ModelConfig, WeightFiles};
 
 /// The model folders under `tests/fixtures`; see its README.
@@ -57,6 +58,24 @@ pub(crate) fn chat_folder() -> TempDir {
         "chat_template": "{% for m in messages %}{{ bos_token + m.role + ':' + m.content + eos_token }}{% endfor %}"
     });
     write(folder.path(), "tokenizer_config.json", &settings);
+    folder
+}
+
+/// A model of random weights with a tokenizer of `tests/fixtures/offsets`, `byte-level` or `sentencepiece`, and a chat template.
+pub(crate) fn offsets_folder(name: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::copy(tiny_llama().join("config.json"), folder.path().join("config.json")).expect("the fixture is there");
+    let tokenizer = fixture("offsets").join(format!("{name}.json"));
+    fs::copy(tokenizer, folder.path().join("tokenizer.json")).expect("the fixture is there");
+    set(folder.path(), "config.json", "vocab_size", json!(560));
+    // Logits that differ by some nats.
+    set(folder.path(), "config.json", "initializer_range", json!(0.2));
+    let end = if name == "byte-level" { 0 } else { 1 };
+    write(folder.path(), "generation_config.json", &json!({"eos_token_id": end}));
+    let template =
+        "{% for m in messages %}<user>{{ m.content }}<end>{% endfor %}{% if add_generation_prompt %}<model>{% endif %}";
+    write(folder.path(), "tokenizer_config.json", &json!({"eos_token": "<end>", "chat_template": template}));
+    init(folder.path(), 5).expect("the configuration is valid");
     folder
 }
 

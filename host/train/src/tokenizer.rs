@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tokenizers::Tokenizer;
+use tokenizers::processors::PostProcessorWrapper;
+use tokenizers::processors::sequence::Sequence;
+use tunesmith_core::data::Span;
 
 use crate::error::ModelError;
 use crate::model::config::ModelConfig;
@@ -51,6 +54,9 @@ impl TextTokenizer {
         // Lengths are our business: a stored setting would cut or fill texts behind our back.
         tokenizer.with_padding(None);
         tokenizer.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+        if let Some(processor) = tokenizer.get_post_processor().cloned() {
+            tokenizer.with_post_processor(Some(with_blanks(processor)));
+        }
         let vocabulary = tokenizer.get_vocab(true);
         if let Some((token, id)) = vocabulary.iter().max_by_key(|(token, id)| (**id, token.as_str()))
             && config.vocab_size <= *id as usize
@@ -79,6 +85,31 @@ impl TextTokenizer {
         }
     }
 
+    /// As [`TextTokenizer::encode`], with the characters of the text that each token stands for.
+    ///
+    /// A token that is a part of a character stands for all of it; a token that the tokenizer adds stands for no text. Blanks belong to the token
+    /// that holds them; one that a normalizer puts in front of a text goes with the first character.
+    ///
+    /// # Errors
+    ///
+    /// As [`TextTokenizer::encode`].
+    pub fn encode_with_spans(&self, text: &str, add_special_tokens: bool) -> Result<(Vec<u32>, Vec<Span>), ModelError> {
+        match self.tokenizer.encode_char_offsets(text, add_special_tokens) {
+            Ok(encoding) => {
+                let span = |&(start, end): &(usize, usize)| Span { start: start as u32, end: end as u32 };
+                Ok((encoding.get_ids().to_vec(), encoding.get_offsets().iter().map(span).collect()))
+            }
+            Err(error) => Err(ModelError::Tokenizer { path: self.path.clone(), reason: error.to_string() }),
+        }
+    }
+
+    /// Whether each of the first `count` ids has a text that a person could have meant: ids without a token and special tokens have none.
+    pub fn plain(&self, count: usize) -> Vec<bool> {
+        let added = self.tokenizer.get_added_tokens_decoder();
+        let is_special = |id: u32| added.get(&id).is_some_and(|token| token.special);
+        (0..count as u32).map(|id| self.tokenizer.id_to_token(id).is_some() && !is_special(id)).collect()
+    }
+
     /// The text of token ids; unknown ids give nothing.
     ///
     /// # Errors
@@ -103,6 +134,18 @@ impl TextTokenizer {
     /// The id of a token's exact text.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
+    }
+}
+
+/// The processor with offsets that cover the blanks at the borders of a token. Nothing else of it changes.
+fn with_blanks(processor: PostProcessorWrapper) -> PostProcessorWrapper {
+    match processor {
+        PostProcessorWrapper::ByteLevel(it) => it.trim_offsets(false).into(),
+        PostProcessorWrapper::Roberta(it) => it.trim_offsets(false).into(),
+        PostProcessorWrapper::Sequence(it) => {
+            PostProcessorWrapper::Sequence(Sequence::new(it.into_iter().map(with_blanks).collect()))
+        }
+        other @ (PostProcessorWrapper::Bert(_) | PostProcessorWrapper::Template(_)) => other,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tokens of a training micro-batch: as text and numbers for `weigh`, as tensors for `objective`.
 
+use std::ops::Range;
+
 use crate::host;
 use crate::{Error, Tensor};
 
@@ -46,6 +48,42 @@ impl<'a> TokenBatch<'a> {
     /// The text of each token, flat. Bytes that are no UTF-8 by themselves are replaced.
     pub fn texts(&self) -> Vec<String> {
         self.0.texts()
+    }
+
+    /// The whole conversation before the completion of each row as JSON: what [`Prompts::messages`](crate::Prompts::messages) takes.
+    pub fn messages(&self) -> Vec<String> {
+        self.0.messages()
+    }
+
+    /// The text of each row as it was tokenised: the prompt as the chat template writes it, then the completion. A row that was cut ends
+    /// with its last token.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host does not know the text of a row.
+    pub fn row_texts(&self) -> Result<Vec<String>, Error> {
+        host::result(self.0.row_texts())
+    }
+
+    /// Where the completion starts in the text of each row, in characters.
+    ///
+    /// # Errors
+    ///
+    /// As [`row_texts`](Self::row_texts).
+    pub fn completion_starts(&self) -> Result<Vec<usize>, Error> {
+        Ok(host::result(self.0.completion_starts())?.into_iter().map(|start| start as usize).collect())
+    }
+
+    /// The characters (not bytes) of its row's text that each token stands for, flat: the contract's `starts` and `ends`.
+    ///
+    /// A token that is a part of a character stands for the whole character, so that tokens may share one. Tokens that stand for no text, such
+    /// as the end token after a completion, have an empty range.
+    ///
+    /// # Errors
+    ///
+    /// As [`row_texts`](Self::row_texts).
+    pub fn spans(&self) -> Result<Vec<Range<usize>>, Error> {
+        Ok(host::ranges(&host::result(self.0.starts())?, &host::result(self.0.ends())?))
     }
 
     /// Log-probability of each token given those before it, in nats, flat, under `policy` or `reference`; 0.0 for the first of a row.
@@ -120,6 +158,35 @@ impl<'a> Batch<'a> {
     /// Fails when the run has no such model.
     pub fn token_logprobs(&self, under: &str) -> Result<Tensor, Error> {
         host::result(self.0.token_logprobs(under)).map(Tensor)
+    }
+
+    /// The number of token ids that the model knows.
+    pub fn vocabulary(&self) -> usize {
+        self.0.vocabulary() as usize
+    }
+
+    /// Tokens that the policy would put in each place, integers [B, T, count]: drawn independently and with replacement from its distribution
+    /// at this temperature, given the row's own tokens before. 0 where the mask is 0.0. No gradient.
+    ///
+    /// Ids without a text and special tokens are never drawn, but for those that end an answer and the token that stands in the place itself.
+    /// `count` is at least 1 and `temperature` above 0.0; else the call traps.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the host cannot sample inside an objective.
+    pub fn samples(&self, count: usize, temperature: f32) -> Result<Tensor, Error> {
+        host::result(self.0.samples(count as u32, temperature)).map(Tensor)
+    }
+
+    /// Log-probability in nats of each of several candidates for each token, [B, T, K], at temperature 1.0; 0.0 where the mask is 0.0.
+    /// `candidates` are token ids, integers [B, T, K]; the same id may come more than once. `under` as for
+    /// [`token_logprobs`](Self::token_logprobs).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run has no such model, and when shape or ids do not fit.
+    pub fn candidate_logprobs(&self, under: &str, candidates: &Tensor) -> Result<Tensor, Error> {
+        host::result(self.0.candidate_logprobs(under, &candidates.0)).map(Tensor)
     }
 
     /// The group of each row, integers `[B]`: the rollouts of one prompt, or 0, 0, 1, 1, ... for chosen and rejected rows of a pair.

@@ -1,5 +1,7 @@
 //! What the wrappers stand on: the bindings inside a component, [`native`](crate::native) elsewhere. Both have the same methods.
 
+use std::ops::Range;
+
 #[cfg(target_arch = "wasm32")]
 pub(crate) use self::component::*;
 #[cfg(not(target_arch = "wasm32"))]
@@ -37,6 +39,11 @@ mod component {
         };
         Ok(result(answer)?.into_iter().map(verdict).collect())
     }
+}
+
+/// One range per pair of a start and an end.
+pub(crate) fn ranges(starts: &[u32], ends: &[u32]) -> Vec<Range<usize>> {
+    starts.iter().zip(ends).map(|(&start, &end)| start as usize..end as usize).collect()
 }
 
 /// The pretend host's types, which need no turning.

@@ -1,5 +1,7 @@
 //! Language models of the run. Each function needs its own grant in the recipe.
 
+use std::ops::Range;
+
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::imports::tunesmith::method::model as service;
 #[cfg(not(target_arch = "wasm32"))]
@@ -142,6 +144,16 @@ impl Scores {
     /// The log-probability of each token in nats, flat.
     pub fn token_logprobs(&self) -> Vec<f32> {
         self.0.token_logprobs()
+    }
+
+    /// The characters (not bytes) of its completion that each token stands for, flat: the contract's `starts` and `ends`. As
+    /// [`TokenBatch::spans`](crate::TokenBatch::spans).
+    ///
+    /// # Errors
+    ///
+    /// Fails for a model that does not tell.
+    pub fn spans(&self) -> Result<Vec<Range<usize>>, Error> {
+        Ok(host::ranges(&host::result(self.0.starts())?, &host::result(self.0.ends())?))
     }
 
     /// The mean log-probability per token of each completion in nats; 0.0 for one without tokens.

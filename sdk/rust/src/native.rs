@@ -20,3 +20,13 @@ pub use self::host::{
 };
 pub(crate) use self::host::{judging, random};
 pub use self::tensor::{Kind, Tensor};
+
+/// Where texts that follow each other start and end, in characters.
+pub fn spans_of(pieces: &[String]) -> Vec<(u32, u32)> {
+    let next = |end: &mut u32, piece: &String| {
+        let start = *end;
+        *end += piece.chars().count() as u32;
+        Some((start, *end))
+    };
+    pieces.iter().scan(0, next).collect()
+}

@@ -1,11 +1,13 @@
 //! Tokens of a micro-batch, as `weigh` and as `objective` see them.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use tunesmith_sdk::Error;
 use tunesmith_sdk::native::{self, Tensor};
 
 use crate::Row;
+use crate::host::splitmix;
 use crate::rows;
 
 /// One row of a micro-batch. All lists have one entry per token; the first token is never trained on.
@@ -25,6 +27,10 @@ pub struct TokenRow {
     pub advantages: Option<Vec<f32>>,
     /// Log-probabilities under `policy`, `reference` and `old`.
     pub logprobs: BTreeMap<String, Vec<f32>>,
+    /// The policy's log-probability of every id of the vocabulary, for each token.
+    pub next: Option<Vec<Vec<f32>>>,
+    /// What is drawn for each token, in place of draws from `next`.
+    pub draws: Option<Vec<Vec<u32>>>,
     /// The group.
     pub group: i32,
     /// Whether the row was chosen; none if rows are no preferences.
@@ -80,7 +86,28 @@ impl TokenRow {
         self
     }
 
-    /// The texts of all tokens but the first.
+    /// The policy's log-probabilities of every id of the vocabulary, for all tokens but the first.
+    #[must_use]
+    pub fn next(mut self, values: &[Vec<f32>]) -> Self {
+        self.next = Some(self.after_prompt(Vec::new(), values));
+        self
+    }
+
+    /// The ids that are drawn for all tokens but the first, in place of draws from [`next`](Self::next).
+    #[must_use]
+    pub fn draws(mut self, values: &[Vec<u32>]) -> Self {
+        self.draws = Some(self.after_prompt(Vec::new(), values));
+        self
+    }
+
+    /// The ids of all tokens but the first.
+    #[must_use]
+    pub fn tokens(mut self, values: &[u32]) -> Self {
+        self.tokens = self.after_prompt(self.tokens[0], values);
+        self
+    }
+
+    /// The texts of all tokens but the first. The row's text is all of them put together, and its completion starts at the first trained token.
     #[must_use]
     pub fn texts(mut self, values: &[&str]) -> Self {
         let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
@@ -117,6 +144,10 @@ pub(crate) struct Flat {
 impl Flat {
     fn flat<T>(&self, list: impl Fn(&TokenRow) -> Vec<T>) -> Vec<T> {
         self.rows.iter().flat_map(list).collect()
+    }
+
+    fn spans(&self) -> Vec<(u32, u32)> {
+        self.flat(|row| native::spans_of(&row.texts))
     }
 
     fn data(&self) -> impl Iterator<Item = &Row> {
@@ -158,6 +189,28 @@ impl native::TokenBatch for Flat {
         self.flat(|row| row.texts.clone())
     }
 
+    fn messages(&self) -> Vec<String> {
+        rows::messages(self.data())
+    }
+
+    fn row_texts(&self) -> Result<Vec<String>, Error> {
+        Ok(self.rows.iter().map(|row| row.texts.concat()).collect())
+    }
+
+    fn completion_starts(&self) -> Result<Vec<u32>, Error> {
+        let first = |row: &TokenRow| row.mask.iter().position(|is_trained| *is_trained).unwrap_or(row.tokens.len());
+        let characters = |text: &String| text.chars().count() as u32;
+        Ok(self.rows.iter().map(|row| row.texts[..first(row)].iter().map(characters).sum()).collect())
+    }
+
+    fn starts(&self) -> Result<Vec<u32>, Error> {
+        Ok(self.spans().into_iter().map(|(start, _)| start).collect())
+    }
+
+    fn ends(&self) -> Result<Vec<u32>, Error> {
+        Ok(self.spans().into_iter().map(|(_, end)| end).collect())
+    }
+
     fn token_logprobs(&self, under: &str) -> Result<Vec<f32>, Error> {
         let lists = self.rows.iter().map(|row| row.logprobs.get(under).cloned().ok_or_else(|| missing(under)));
         lists.collect::<Result<Vec<_>, _>>().map(|lists| lists.concat())
@@ -181,6 +234,8 @@ pub(crate) struct Padded {
     pub(crate) rows: Vec<TokenRow>,
     pub(crate) parameters: BTreeMap<String, Tensor>,
     pub(crate) step: u32,
+    /// The seed of draws.
+    pub(crate) seed: u64,
     /// The element [b, t] of the policy's log-probabilities whose derivative is asked for.
     pub(crate) direction: Option<(usize, usize)>,
 }
@@ -202,6 +257,24 @@ impl Padded {
         let values: Vec<f32> =
             self.rows.iter().flat_map(|row| (0..length).map(move |token| entry(row, token))).collect();
         Tensor::from_floats(&values, &self.shape())
+    }
+
+    /// An integer or float tensor [B, T, count]: `values` of each trained token, zeros elsewhere.
+    fn candidates<T: Copy + Default>(
+        &self,
+        count: usize,
+        values: impl Fn(&TokenRow, [usize; 2]) -> Result<Vec<T>, Error>,
+    ) -> Result<(Vec<T>, [u32; 3]), Error> {
+        let mut all = vec![T::default(); self.rows.len() * self.length() * count];
+        for (number, row) in self.rows.iter().enumerate() {
+            for token in (0..row.tokens.len()).filter(|token| row.mask[*token]) {
+                let found = values(row, [number, token])?;
+                assert_eq!(found.len(), count, "candidates for token {token} of row {number}");
+                all[(number * self.length() + token) * count..][..count].copy_from_slice(&found);
+            }
+        }
+        let [rows, length] = self.shape();
+        Ok((all, [rows, length, count as u32]))
     }
 
     fn per_row(&self, values: &[f32]) -> Tensor {
@@ -248,6 +321,45 @@ impl native::Batch for Padded {
         Ok(logprobs.with_tangents(tangents))
     }
 
+    fn vocabulary(&self) -> u32 {
+        self.rows.iter().flat_map(|row| row.next.iter().flatten()).map(Vec::len).max().unwrap_or(0) as u32
+    }
+
+    fn samples(&self, count: u32, temperature: f32) -> Result<Tensor, Error> {
+        assert!(0 < count && 0.0 < temperature, "batch.samples: {count} at temperature {temperature}");
+        let of = |row: &TokenRow, [number, token]: [usize; 2]| match (&row.draws, &row.next) {
+            (Some(draws), _) => Ok(draws[token].iter().map(|&id| id as i32).collect()),
+            (None, Some(next)) => {
+                let seed =
+                    self.seed ^ ((((number as u64) << 32) | token as u64) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                Ok(draw(&next[token], count, temperature, seed))
+            }
+            (None, None) => Err(Error::unsupported("a row of the test says nothing of what is drawn")),
+        };
+        let (values, shape) = self.candidates(count as usize, of)?;
+        Ok(Tensor::from_ints(&values, &shape))
+    }
+
+    fn candidate_logprobs(&self, under: &str, candidates: &Tensor) -> Result<Tensor, Error> {
+        let shape = candidates.shape();
+        assert!(shape.len() == 3 && shape[..2] == self.shape(), "batch.candidate-logprobs: candidates of {shape:?}");
+        let (ids, count) = (candidates.read_ints(), shape[2] as usize);
+        let own = |[number, token]: [usize; 2]| &ids[(number * self.length() + token) * count..][..count];
+        let of = |row: &TokenRow, place: [usize; 2]| {
+            let next = row.next.as_ref().filter(|_| matches!(under, "policy" | "old")).ok_or_else(|| missing(under))?;
+            Ok(own(place).iter().map(|&id| next[place[1]][id as usize]).collect())
+        };
+        let (values, shape) = self.candidates(count, of)?;
+        let logprobs = Tensor::from_floats(&values, &shape);
+        let Some((row, token)) = self.direction.filter(|_| under == "policy") else { return Ok(logprobs) };
+        // The trained token may be among its candidates: their log-probabilities are one number.
+        let is_own = |place: [usize; 2], id: i32| place == [row, token] && id == self.rows[row].tokens[token] as i32;
+        let tangents = self.candidates(count, |_, place| {
+            Ok(own(place).iter().map(|&id| f64::from(u8::from(is_own(place, id)))).collect())
+        })?;
+        Ok(logprobs.with_tangents(tangents.0))
+    }
+
     fn groups(&self) -> Tensor {
         let groups: Vec<i32> = self.rows.iter().map(|row| row.group).collect();
         Tensor::from_ints(&groups, &[groups.len() as u32])
@@ -290,4 +402,18 @@ impl native::Batch for Padded {
     fn step(&self) -> u32 {
         self.step
     }
+}
+
+/// `count` ids from `softmax(logprobs / temperature)`.
+fn draw(logprobs: &[f32], count: u32, temperature: f32, seed: u64) -> Vec<i32> {
+    let mut sum = 0.0;
+    let mut add = |&logprob: &f32| {
+        sum += f64::from(logprob / temperature).exp();
+        sum
+    };
+    let sums: Vec<f64> = logprobs.iter().map(&mut add).collect();
+    let (state, last) = (Cell::new(seed), sums.len().saturating_sub(1));
+    let uniform = || (splitmix(&state) >> 11) as f64 / (1_u64 << 53) as f64;
+    let find = |number: f64| sums.partition_point(|sum| *sum <= number).min(last) as i32;
+    (0..count).map(|_| find(uniform() * sums.last().copied().unwrap_or(0.0))).collect()
 }

@@ -296,7 +296,8 @@ impl PretendHost {
     }
 
     fn loss<P: Objective>(&self, rows: &[TokenRow], direction: Option<(usize, usize)>) -> Result<(f32, f64), Error> {
-        let batch = Padded { rows: rows.to_vec(), parameters: self.parameters.clone(), step: self.step, direction };
+        let (parameters, seed) = (self.parameters.clone(), self.services.random.get());
+        let batch = Padded { rows: rows.to_vec(), parameters, step: self.step, seed, direction };
         let loss = self.run(|plugin: &mut P| plugin.objective(&Batch::from_host(&batch)))?;
         let values = loss.read();
         assert!(
@@ -419,7 +420,7 @@ impl native::Host for Services {
 }
 
 /// The next number of the splitmix64 stream.
-fn splitmix(state: &Cell<u64>) -> u64 {
+pub(crate) fn splitmix(state: &Cell<u64>) -> u64 {
     state.set(state.get().wrapping_add(0x9e37_79b9_7f4a_7c15));
     let mut mixed = state.get();
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -8,6 +8,7 @@ use tunesmith_sdk::{Error, Sampling};
 
 type Say = dyn Fn(&str, usize) -> Generation;
 type Score = dyn Fn(&str, &str) -> Vec<f32>;
+type Cut = dyn Fn(&str) -> Vec<String>;
 type ScoreNext = dyn Fn(&str, &str) -> f32;
 type Embed = dyn Fn(&str) -> Vec<f32>;
 type Forward = dyn Fn(&ForwardRequest) -> ForwardPass;
@@ -17,6 +18,7 @@ type Forward = dyn Fn(&ForwardRequest) -> ForwardPass;
 pub struct PretendModel {
     say: Option<Rc<Say>>,
     score: Option<Rc<Score>>,
+    cut: Option<Rc<Cut>>,
     score_next: Option<Rc<ScoreNext>>,
     embed: Option<Rc<Embed>>,
     forward: Option<Rc<Forward>>,
@@ -58,6 +60,12 @@ impl PretendModel {
         Self { score: Some(Rc::new(score)), ..self }
     }
 
+    /// Cuts scored completions into the texts of their tokens; empty for a token that stands for no text, such as the end token.
+    #[must_use]
+    pub fn cutting(self, cut: impl Fn(&str) -> Vec<String> + 'static) -> Self {
+        Self { cut: Some(Rc::new(cut)), ..self }
+    }
+
     /// Scores next tokens with a function of the prompt's text and the candidate.
     #[must_use]
     pub fn scoring_next(self, score: impl Fn(&str, &str) -> f32 + 'static) -> Self {
@@ -93,6 +101,10 @@ impl LanguageModel for PretendModel {
     fn score(&self, prompts: &[Prompt], completions: &[String]) -> Result<Vec<Vec<f32>>, Error> {
         let score = told(self.score.as_ref(), "score")?;
         Ok(prompts.iter().zip(completions).map(|(prompt, completion)| score(prompt.text(), completion)).collect())
+    }
+
+    fn pieces(&self, completion: &str) -> Option<Vec<String>> {
+        self.cut.as_ref().map(|cut| cut(completion))
     }
 
     fn score_next(&self, prompts: &[Prompt], candidates: &[String]) -> Result<Vec<f32>, Error> {
@@ -138,6 +150,10 @@ impl LanguageModel for Watched {
 
     fn score(&self, prompts: &[Prompt], completions: &[String]) -> Result<Vec<Vec<f32>>, Error> {
         self.model.score(prompts, completions)
+    }
+
+    fn pieces(&self, completion: &str) -> Option<Vec<String>> {
+        self.model.pieces(completion)
     }
 
     fn score_next(&self, prompts: &[Prompt], candidates: &[String]) -> Result<Vec<f32>, Error> {

@@ -155,6 +155,11 @@ pub(crate) fn ids<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<u64> {
     rows.enumerate().map(|(position, row)| row.id.unwrap_or(position as u64)).collect()
 }
 
+/// The conversation before each completion, as JSON.
+pub(crate) fn messages<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
+    rows.map(|row| json!([{"role": "user", "content": row.prompt}]).to_string()).collect()
+}
+
 /// The names of all columns, in the order in which they first appear.
 pub(crate) fn columns<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -209,7 +214,7 @@ impl native::Examples for Pool {
     }
 
     fn messages(&self) -> Vec<String> {
-        self.rows.iter().map(|row| json!([{"role": "user", "content": row.prompt}]).to_string()).collect()
+        messages(self.rows.iter())
     }
 
     fn columns(&self) -> Vec<String> {

@@ -9,6 +9,6 @@ mod world;
 
 pub use self::plain::Plain;
 pub use self::world::{
-    Equality, Halves, OneBatch, Parrot, SquareBlock, TwoParameters, bytes_of, cause, examples, grants, rollouts,
-    services,
+    Equality, Halves, Letters, OneBatch, Parrot, SquareBlock, TwoParameters, bytes_of, cause, examples, grants,
+    rollouts, services,
 };

@@ -8,13 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Map;
 use tunesmith_core::call::Services;
-use tunesmith_core::data::{Cases, Example, Examples, Rollout, Rollouts, TokenLogprobs, Verdict};
+use tunesmith_core::data::{
+    Cases, Example, Examples, Rollout, Rollouts, RowText, RowTexts, Span, TokenLogprobs, Verdict,
+};
 use tunesmith_core::error::ServiceError;
 use tunesmith_core::model::{
     Finish, ForwardInput, ForwardPass, ForwardRequest, Generation, LanguageModel, Message, Models, Prompt, Sampling,
     Score,
 };
-use tunesmith_core::stage::{Batch, CacheBlock, Judging, Parameters, Port};
+use tunesmith_core::stage::{Batch, CacheBlock, Draws, Judging, Parameters, Port};
 use tunesmith_core::tensors::{Op, TensorId, Tensors};
 use tunesmith_plugin::{Grant, Grants};
 
@@ -87,6 +89,26 @@ impl TokenLogprobs for Halves {
     }
 }
 
+/// Row texts of which every letter is a token, and an end token.
+pub struct Letters(pub Vec<(&'static str, u32)>);
+
+impl RowTexts for Letters {
+    fn row_texts(&self) -> Result<Arc<Vec<RowText>>, ServiceError> {
+        let text = |&(text, completion_start): &(&str, u32)| RowText {
+            text: text.into(),
+            completion_start,
+            spans: letters(text),
+        };
+        Ok(Arc::new(self.0.iter().map(text).collect()))
+    }
+}
+
+/// One span per character, and an empty one at the end.
+fn letters(text: &str) -> Vec<Span> {
+    let count = text.chars().count() as u32;
+    (0..=count).map(|start| Span { start, end: (start + 1).min(count) }).collect()
+}
+
 /// A model that repeats the last message; every second sample with an exclamation mark.
 pub struct Parrot {
     /// Where forward passes make their tensors.
@@ -134,7 +156,12 @@ impl LanguageModel for Parrot {
     }
 
     fn score(&self, _: &[Prompt], completions: &[String]) -> Result<Vec<Score>, ServiceError> {
-        Ok(completions.iter().map(|text| Score { token_logprobs: vec![-1.0; text.len()] }).collect())
+        let score = |text: &String| {
+            // A token per letter; there is no end token here.
+            let spans: Vec<Span> = letters(text).into_iter().filter(|span| span.start < span.end).collect();
+            Score { token_logprobs: vec![-1.0; spans.len()], spans: Some(spans) }
+        };
+        Ok(completions.iter().map(score).collect())
     }
 
     fn score_next(&self, prompts: &[Prompt], candidates: &[String]) -> Result<Vec<f32>, ServiceError> {
@@ -202,6 +229,30 @@ impl Batch for OneBatch {
             Port::Advantages | Port::Chosen => None,
             other => return Err(ServiceError::Unsupported(format!("no {other:?} here"))),
         })
+    }
+
+    fn vocabulary(&self) -> usize {
+        8
+    }
+
+    /// Counts up from the temperature, rounded, in both places that are trained on.
+    fn samples(&self, draws: &Draws) -> Result<TensorId, ServiceError> {
+        let count = draws.count;
+        let place =
+            |at: usize| (0..count).map(move |draw| if at == 0 { 0 } else { draws.temperature as i32 + draw as i32 });
+        let ids: Vec<i32> = (0..3).flat_map(place).collect();
+        Ok(self.0.ints(&ids, &[1, 3, count]))
+    }
+
+    /// The log-probability of an id is that id, negative.
+    fn candidate_logprobs(&self, under: &str, candidates: TensorId) -> Result<TensorId, ServiceError> {
+        let failed = |error: tunesmith_core::tensors::TensorError| ServiceError::Failed(error.to_string());
+        if under != "policy" {
+            return Err(ServiceError::Unsupported(format!("no `{under}` here")));
+        }
+        let (ids, shape) = (self.0.read_ints(candidates).map_err(failed)?, self.0.shape(candidates).map_err(failed)?);
+        let logprobs: Vec<f32> = ids.iter().map(|&id| -(id as f32)).collect();
+        Ok(self.0.floats(&logprobs, &shape))
     }
 
     fn rows(&self) -> usize {

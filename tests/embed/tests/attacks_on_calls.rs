@@ -9,7 +9,7 @@ use tunesmith_core::data::{Case, Cases, TokenBatch, TokenRow, Verdict};
 use tunesmith_core::error::{CallError, ServiceError};
 use tunesmith_core::stage::{Judge, Judging};
 use tunesmith_core::tensors::Tensors as _;
-use tunesmith_embed::{Halves, OneBatch, Parrot, Plain, bytes_of, cause, examples, grants, services};
+use tunesmith_embed::{Halves, Letters, OneBatch, Parrot, Plain, bytes_of, cause, examples, grants, services};
 use tunesmith_plugin::{Cause, Engine, EngineOptions, Fault, Limits, LoadOptions, Plugin};
 
 static ENGINE: LazyLock<Engine> =
@@ -184,7 +184,8 @@ fn attack_07_numbers_that_are_none_are_the_plugins_fault() {
 fn weigh(attack: &str) -> Result<Vec<f32>, CallError> {
     let example = examples(&[("a", None)]).rows[0].clone();
     let row = TokenRow { example, tokens: vec![1, 2], mask: vec![false, true], texts: vec!["a".into(), "b".into()] };
-    let batch = Arc::new(TokenBatch { rows: vec![row], logprobs: Arc::new(Halves(2)), step: 0 });
+    let row_texts = Arc::new(Letters(vec![("a", 0)]));
+    let batch = Arc::new(TokenBatch { rows: vec![row], logprobs: Arc::new(Halves(2)), row_texts, step: 0 });
     hostile(attack, 0, tight()).weigh().expect("exported").weigh(batch, &mut Call::new(17, 0))
 }
 

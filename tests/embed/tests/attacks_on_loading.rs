@@ -10,7 +10,7 @@ use serde_json::json;
 use tunesmith_core::call::Call;
 use tunesmith_core::data::Cases;
 use tunesmith_embed::{bytes_of, cause, grants};
-use tunesmith_plugin::{Engine, EngineOptions, Grants, Limits, LoadError, LoadOptions, Plugin, manifest};
+use tunesmith_plugin::{Engine, EngineOptions, Grants, Limits, LoadError, LoadOptions, Plugin, WIT_VERSION, manifest};
 
 static ENGINE: LazyLock<Engine> =
     LazyLock::new(|| Engine::new(&EngineOptions::default()).expect("this machine runs WebAssembly"));
@@ -258,7 +258,7 @@ fn attack_26_a_plugin_reaches_nothing_but_what_it_is_granted() {
         "tensors",
         "types",
     ];
-    assert_eq!(interfaces, expected.map(|name| format!("tunesmith:method/{name}@0.1.0")));
+    assert_eq!(interfaces, expected.map(|name| format!("tunesmith:method/{name}@{WIT_VERSION}")));
     assert_eq!(
         tunesmith_plugin::needed(&outline).iter().count(),
         5,

@@ -8,7 +8,8 @@ use tunesmith_core::data::{Advantages, Answered, Case, Cases, Evaluation, TokenB
 use tunesmith_core::stage::{Choice, Stage};
 use tunesmith_core::tensors::Tensors as _;
 use tunesmith_embed::{
-    Halves, OneBatch, Parrot, Plain, SquareBlock, TwoParameters, bytes_of, cause, examples, grants, rollouts, services,
+    Halves, Letters, OneBatch, Parrot, Plain, SquareBlock, TwoParameters, bytes_of, cause, examples, grants, rollouts,
+    services,
 };
 use tunesmith_plugin::{Engine, EngineOptions, LoadOptions, Plugin};
 
@@ -114,11 +115,45 @@ fn weigh_gives_one_weight_per_token() {
         mask: tokens.iter().map(|&token| 1 < token).collect(),
         texts: tokens.iter().map(ToString::to_string).collect(),
     };
-    let batch =
-        Arc::new(TokenBatch { rows: vec![row(&[1, 2]), row(&[1, 2, 3])], logprobs: Arc::new(Halves(5)), step: 0 });
+    let rows = vec![row(&[1, 2]), row(&[1, 2, 3])];
+    let row_texts = Arc::new(Letters(vec![("a", 0), ("ab", 0)]));
+    let batch = Arc::new(TokenBatch { rows, logprobs: Arc::new(Halves(5)), row_texts, step: 0 });
     let weigh = bare(&json!({})).weigh().expect("exported");
     let weights = weigh.weigh(batch, &mut call()).unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert!(weights.len() == 5 && weights.iter().all(|weight| (weight - 0.5).abs() < 1e-6), "{weights:?}");
+}
+
+/// Characters, not bytes: the text has letters of two and four bytes.
+#[test]
+fn weigh_sees_texts_and_where_tokens_stand_in_them() {
+    let mut example = examples(&[("é?", Some("ß𝒳"))]).rows[0].as_ref().clone();
+    example.columns.insert("rival".into(), "𝒳y".into());
+    let tokens = vec![1, 2, 3, 4, 5];
+    let texts = tokens.iter().map(ToString::to_string).collect();
+    let mask = tokens.iter().map(|token| 2 < *token).collect();
+    let rows = vec![TokenRow { example: Arc::new(example), tokens, mask, texts }];
+    let row_texts = Arc::new(Letters(vec![("é?ß𝒳", 2)]));
+    let batch = Arc::new(TokenBatch { rows, logprobs: Arc::new(Halves(5)), row_texts, step: 0 });
+    let parrot = Parrot::new(Arc::default());
+    let mut call = Call::with(17, 0, services(&parrot));
+    let weigh = bare(&json!({})).weigh().expect("exported");
+    let weights = weigh.weigh(batch, &mut call).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    assert_eq!(weights, [0.0, 0.0, 0.5, 0.5, 0.0]);
+    assert_eq!(call.report.lines[0].text, r#"["é?ß𝒳"] [2] [0, 1] [1, 2]"#);
+}
+
+#[test]
+fn objective_draws_candidates_and_asks_how_likely_they_are() {
+    let engine = Arc::new(Plain::default());
+    let objective = bare(&json!({"draws": 3})).objective().expect("exported");
+    let mut call = call();
+    let loss = objective
+        .objective(Arc::new(OneBatch(engine.clone())), &mut call)
+        .unwrap_or_else(|error| panic!("{}", cause(&error)));
+    assert_eq!(call.report.lines[0].text, "[0, 0, 0, 2, 3, 4, 2, 3, 4] of 8");
+    // Candidates 2, 3 and 4 in both places: -(-3 * 1 + -3 * 3) / 4
+    assert_eq!(engine.read_floats(loss), Ok(vec![3.0]));
+    assert_eq!(engine.live(), 1);
 }
 
 #[test]

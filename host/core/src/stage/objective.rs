@@ -40,6 +40,17 @@ pub enum Port {
     Parameter(String),
 }
 
+/// How candidates are drawn from the policy.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Draws {
+    /// How many per place, at least 1.
+    pub count: usize,
+    /// Above 0.0 and finite.
+    pub temperature: f32,
+    /// Draws are a function of it.
+    pub seed: u64,
+}
+
 /// A micro-batch as tensors.
 pub trait Batch: Send + Sync {
     /// The engine in which the batch's tensors live.
@@ -51,6 +62,23 @@ pub trait Batch: Send + Sync {
     ///
     /// Fails when the run has no such tensor; the text says why.
     fn port(&self, port: &Port) -> Result<Option<TensorId>, ServiceError>;
+
+    /// The number of token ids that the model knows.
+    fn vocabulary(&self) -> usize;
+
+    /// Draws tokens from the policy for every place that is trained on: integers [B, T, count], 0 elsewhere. As the WIT describes it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run cannot sample inside an objective.
+    fn samples(&self, draws: &Draws) -> Result<TensorId, ServiceError>;
+
+    /// Log-probabilities of candidates, integers [B, T, K], under a model as [`Port::TokenLogprobs`] names it: [B, T, K], 0.0 where nothing is trained on.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such model, and when shape or ids do not fit.
+    fn candidate_logprobs(&self, under: &str, candidates: TensorId) -> Result<TensorId, ServiceError>;
 
     /// The number of rows, B.
     fn rows(&self) -> usize;

@@ -1,9 +1,10 @@
 //! Prompts and completions as token ids, the same way for training, scoring and generation.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
+use tunesmith_core::data::{RowText, Span};
 use tunesmith_core::model::{Message, Prompt};
 
 use crate::error::ModelError;
@@ -15,6 +16,17 @@ use crate::tokenizer::TextTokenizer;
 /// Stands for an answer when the template is asked how it ends one.
 const PROBE: &str = "tunesmith";
 
+/// The text that the tokens of a row were made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The prompt as the chat template writes it, then the completion.
+    pub text: Arc<str>,
+    /// The byte at which the completion starts.
+    pub completion: usize,
+    /// Whether the tokenizer adds its own beginning.
+    pub is_whole: bool,
+}
+
 /// The tokenizer and the chat template of a model.
 #[derive(Debug)]
 pub struct Encoder {
@@ -23,6 +35,8 @@ pub struct Encoder {
     end: Option<u32>,
     anchor: Option<(u32, String)>,
     texts: Mutex<HashMap<u32, String>>,
+    vocabulary: usize,
+    drawable: OnceLock<Vec<bool>>,
 }
 
 impl Encoder {
@@ -32,7 +46,8 @@ impl Encoder {
         let template = model.template.clone();
         let end = end_of_turn(&tokenizer, template.as_ref());
         let anchor = anchor(&tokenizer);
-        Self { tokenizer, template, end, anchor, texts: Mutex::default() }
+        let vocabulary = model.config().vocab_size;
+        Self { tokenizer, template, end, anchor, texts: Mutex::default(), vocabulary, drawable: OnceLock::new() }
     }
 
     /// The tokenizer.
@@ -70,9 +85,7 @@ impl Encoder {
     ///
     /// As [`Encoder::prompt`].
     pub fn pair(&self, prompt: &Prompt, completion: &str) -> Result<Pair, ModelError> {
-        let mut pair = self.open_pair(prompt, completion)?;
-        pair.completion.extend(self.end);
-        Ok(pair)
+        self.pair_of(&self.source(prompt, completion)?)
     }
 
     /// As [`Encoder::pair`], without the end token.
@@ -81,17 +94,100 @@ impl Encoder {
     ///
     /// As [`Encoder::prompt`].
     pub fn open_pair(&self, prompt: &Prompt, completion: &str) -> Result<Pair, ModelError> {
-        let (text, is_whole) = self.text(prompt)?;
-        let prompt = self.encode_start(&text, is_whole)?;
+        self.open_pair_of(&self.source(prompt, completion)?)
+    }
+
+    /// As [`Encoder::pair`], of a text that is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::prompt`].
+    pub fn pair_of(&self, source: &Source) -> Result<Pair, ModelError> {
+        let mut pair = self.open_pair_of(source)?;
+        pair.completion.extend(self.end);
+        Ok(pair)
+    }
+
+    fn open_pair_of(&self, source: &Source) -> Result<Pair, ModelError> {
+        let (text, completion) = source.text.split_at(source.completion);
+        let prompt = self.encode_start(text, source.is_whole)?;
         if prompt.is_empty() {
             return Err(ModelError::request("a prompt gives no tokens"));
         }
-        let whole = self.encode_start(&format!("{text}{completion}"), is_whole)?;
+        let whole = self.encode_start(&source.text, source.is_whole)?;
         let completion = match whole.strip_prefix(prompt.as_slice()) {
             Some(rest) => rest.to_vec(),
             None => self.tokenizer.encode(completion, false)?,
         };
         Ok(Pair { prompt, completion })
+    }
+
+    /// The text of a prompt and of its completion, as [`Encoder::pair`] tokenises them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::prompt`].
+    pub fn source(&self, prompt: &Prompt, completion: &str) -> Result<Source, ModelError> {
+        let (text, is_whole) = self.text(prompt)?;
+        Ok(Source { completion: text.len(), text: (text + completion).into(), is_whole })
+    }
+
+    /// Where the tokens of a row stand in its text, and the text.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tokens are not those of the text, up to where the row was cut.
+    pub fn row_text(&self, source: &Source, tokens: &[u32]) -> Result<RowText, ModelError> {
+        let (prompt, completion) = source.text.split_at(source.completion);
+        let (first, first_spans) = self.encode_start_with_spans(prompt, source.is_whole)?;
+        let (whole, whole_spans) = self.encode_start_with_spans(&source.text, source.is_whole)?;
+        let completion_start = prompt.chars().count() as u32;
+        let (mut ids, mut spans) = (whole, whole_spans);
+        if !ids.starts_with(&first) {
+            let (rest, rest_spans) = self.tokenizer.encode_with_spans(completion, false)?;
+            let shifted = |span: Span| Span { start: completion_start + span.start, end: completion_start + span.end };
+            ids = [first, rest].concat();
+            spans = first_spans.into_iter().chain(rest_spans.into_iter().map(shifted)).collect();
+        }
+        let end = source.text.chars().count() as u32;
+        ids.extend(self.end);
+        spans.extend(self.end.map(|_| Span { start: end, end }));
+        if !ids.starts_with(tokens) {
+            return Err(ModelError::request("the tokens of a row are not those of its text"));
+        }
+        let is_cut = tokens.len() + usize::from(self.end.is_some()) < ids.len();
+        spans.truncate(tokens.len());
+        let text = match spans.last().filter(|_| is_cut) {
+            Some(last) => source.text.chars().take(last.end as usize).collect(),
+            None => source.text.to_string(),
+        };
+        Ok(RowText { completion_start: completion_start.min(text.chars().count() as u32), text, spans })
+    }
+
+    /// Where the completion's tokens of a pair stand in the completion.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::row_text`].
+    pub fn completion_spans(&self, prompt: &Prompt, completion: &str, pair: &Pair) -> Result<Vec<Span>, ModelError> {
+        let tokens = [&pair.prompt[..], &pair.completion].concat();
+        let row = self.row_text(&self.source(prompt, completion)?, &tokens)?;
+        let inside = |place: u32| place.saturating_sub(row.completion_start);
+        let own = row.spans.iter().skip(pair.prompt.len());
+        Ok(own.map(|span| Span { start: inside(span.start), end: inside(span.end) }).collect())
+    }
+
+    /// Which ids may be drawn as candidates: those of plain text, and those that end an answer.
+    pub fn drawable(&self) -> &[bool] {
+        self.drawable.get_or_init(|| {
+            let mut drawable = self.tokenizer.plain(self.vocabulary);
+            for &end in self.ends() {
+                if let Some(drawable) = drawable.get_mut(end as usize) {
+                    *drawable = true;
+                }
+            }
+            drawable
+        })
     }
 
     /// The text of one token, as it reads after other text. Bytes that are no UTF-8 by themselves are replaced.
@@ -133,13 +229,27 @@ impl Encoder {
     /// Token ids of a text that goes on: without an ending token that the tokenizer may add.
     fn encode_start(&self, text: &str, adds_special: bool) -> Result<Vec<u32>, ModelError> {
         let mut tokens = self.tokenizer.encode(text, adds_special)?;
-        if adds_special
-            && tokens.last().is_some_and(|last| self.ends().contains(last))
-            && self.tokenizer.encode(text, false)?.last() != tokens.last()
-        {
+        if self.adds_end(text, adds_special, &tokens)? {
             tokens.pop();
         }
         Ok(tokens)
+    }
+
+    /// As [`Encoder::encode_start`], with the characters that each token stands for.
+    fn encode_start_with_spans(&self, text: &str, adds_special: bool) -> Result<(Vec<u32>, Vec<Span>), ModelError> {
+        let (mut tokens, mut spans) = self.tokenizer.encode_with_spans(text, adds_special)?;
+        if self.adds_end(text, adds_special, &tokens)? {
+            tokens.pop();
+            spans.pop();
+        }
+        Ok((tokens, spans))
+    }
+
+    /// Whether the last of these tokens of a text is an ending one that the tokenizer added.
+    fn adds_end(&self, text: &str, adds_special: bool, tokens: &[u32]) -> Result<bool, ModelError> {
+        Ok(adds_special
+            && tokens.last().is_some_and(|last| self.ends().contains(last))
+            && self.tokenizer.encode(text, false)?.last() != tokens.last())
     }
 }
 

@@ -26,17 +26,24 @@ struct TokenLogprobs;
 struct State {
     hidden: FlexTensor,
     weight: FlexTensor,
+    /// `per_row` targets of the first row, then those of the second, and so on.
     targets: Arc<[u32]>,
+    per_row: usize,
     /// Logits are limited to `cap * tanh(logit / cap)`.
     cap: Option<f32>,
     /// The logarithm of the sum of exponentials of each row.
     logsumexp: Vec<f32>,
 }
 
-pub(super) fn token_logprobs(hidden: Operand, weight: Operand, targets: &[u32], cap: Option<f32>) -> Tensor<1> {
+/// `per_row` log-probabilities for each row of `hidden`, flat.
+pub(super) fn target_logprobs(
+    [hidden, weight]: [Operand; 2],
+    (targets, per_row): (&[u32], usize),
+    cap: Option<f32>,
+) -> Tensor<1> {
     flex::apply(TokenLogprobs, [hidden, weight], |[hidden, weight]| {
         let (hidden, targets) = (dense(hidden), targets.into());
-        let mut state = State { hidden, weight, targets, cap, logsumexp: Vec::new() };
+        let mut state = State { hidden, weight, targets, per_row, cap, logsumexp: Vec::new() };
         let logprobs = forward(&mut state);
         (flex::tensor(logprobs, &[state.targets.len()]), state)
     })
@@ -48,39 +55,48 @@ struct Running {
     largest: f32,
     /// The sum of `exp(logit - largest)`.
     sum: f32,
-    target: f32,
 }
 
 fn forward(state: &mut State) -> Vec<f32> {
-    let mut rows = vec![Running { largest: f32::NEG_INFINITY, sum: 0.0, target: f32::NAN }; state.targets.len()];
-    for (block, rows) in rows.chunks_mut(ROWS).enumerate() {
+    let per_row = state.per_row;
+    let mut rows = vec![Running { largest: f32::NEG_INFINITY, sum: 0.0 }; state.targets.len() / per_row];
+    let mut logprobs = vec![f32::NAN; state.targets.len()];
+    for (block, (rows, chosen)) in rows.chunks_mut(ROWS).zip(logprobs.chunks_mut(ROWS * per_row)).enumerate() {
         let (hidden, targets) = state.block(block);
         for start in state.parts() {
             let mut logits = Flex::float_matmul(hidden.clone(), Flex::float_transpose(state.part(start)));
             let width = logits.shape()[1];
-            // Three numbers per row ride along with its logits.
-            let mut found = vec![[0.0; 3]; rows.len()];
+            // Two numbers per row and those of its targets ride along with its logits.
+            let each = 2 + per_row;
+            let mut found = vec![0.0; rows.len() * each];
             let cap = state.cap;
-            lanes::each_row_pair((logits.storage_mut(), width), (found.as_flattened_mut(), 3), |row, logits, found| {
+            lanes::each_row_pair((logits.storage_mut(), width), (&mut found[..], each), |row, logits, found| {
                 limit(logits, cap);
                 let largest = lanes::largest(logits);
-                let target = (targets[row] as usize).wrapping_sub(start);
                 found[0] = largest;
                 found[1] = lanes::sum_of(logits, |logit| exp_negative(logit - largest));
-                found[2] = logits.get(target).copied().unwrap_or(f32::NAN);
+                for (found, &target) in found[2..].iter_mut().zip(&targets[row * per_row..]) {
+                    *found = logits.get((target as usize).wrapping_sub(start)).copied().unwrap_or(f32::NAN);
+                }
             });
-            for ((row, [largest, sum, target]), &id) in rows.iter_mut().zip(found).zip(targets) {
-                let top = row.largest.max(largest);
-                row.sum = row.sum * exp_negative(row.largest - top) + sum * exp_negative(largest - top);
+            for (row, found) in rows.iter_mut().zip(found.chunks(each)) {
+                let top = row.largest.max(found[0]);
+                row.sum = row.sum * exp_negative(row.largest - top) + found[1] * exp_negative(found[0] - top);
                 row.largest = top;
+            }
+            let found = found.chunks(each).flat_map(|found| &found[2..]);
+            for ((chosen, &found), &id) in chosen.iter_mut().zip(found).zip(targets) {
                 if (start..start + width).contains(&(id as usize)) {
-                    row.target = target;
+                    *chosen = found;
                 }
             }
         }
     }
     state.logsumexp = rows.iter().map(|row| row.largest + row.sum.ln()).collect();
-    rows.iter().zip(&state.logsumexp).map(|(row, logsumexp)| row.target - logsumexp).collect()
+    for (logprobs, logsumexp) in logprobs.chunks_mut(per_row).zip(&state.logsumexp) {
+        logprobs.iter_mut().for_each(|logprob| *logprob -= logsumexp);
+    }
+    logprobs
 }
 
 impl State {
@@ -97,8 +113,8 @@ impl State {
     /// The hidden states of a block of rows, `[rows, width]`, and their targets.
     fn block(&self, block: usize) -> (FlexTensor, &[u32]) {
         let start = block * ROWS;
-        let end = (start + ROWS).min(self.targets.len());
-        (rows_of(&self.hidden, start, ROWS), &self.targets[start..end])
+        let end = ((start + ROWS) * self.per_row).min(self.targets.len());
+        (rows_of(&self.hidden, start, ROWS), &self.targets[start * self.per_row..end])
     }
 }
 
@@ -126,7 +142,7 @@ impl Backward<Flex, 2> for TokenLogprobs {
             weight: weight.as_ref().map(|_| zeros(&state.weight)),
         };
         for start in state.parts() {
-            for block in 0..state.targets.len().div_ceil(ROWS) {
+            for block in 0..state.logsumexp.len().div_ceil(ROWS) {
                 add_part(&state, (start, block), elements(&grad), &mut sums);
             }
         }
@@ -142,7 +158,7 @@ impl Backward<Flex, 2> for TokenLogprobs {
 
 /// Adds what one part of the vocabulary and one block of rows give.
 ///
-/// With `d[n, v] = grad[n] * ((1 if v is the target of n, else 0) - softmax(z[n])[v])`: `d weight` for the hidden states and
+/// With `d[n, v] = sum_k grad[n, k] * ((1 if v is target k of n, else 0) - softmax(z[n])[v])`: `d weight` for the hidden states and
 /// `d^T hidden` for the weight.
 fn add_part(state: &State, (start, block): (usize, usize), grad: &[f32], sums: &mut Sums) {
     let (hidden, part) = (state.block(block).0, state.part(start));
@@ -171,20 +187,22 @@ fn limit(logits: &mut [f32], cap: Option<f32>) {
 ///
 /// With `c = cap * tanh(z / cap)`, `dc / dz = 1 - (c / cap)^2`.
 fn slope(state: &State, (start, block): (usize, usize), mut logits: FlexTensor, grad: &[f32]) -> FlexTensor {
-    let width = logits.shape()[1];
+    let (width, per_row) = (logits.shape()[1], state.per_row);
     lanes::each_row(logits.storage_mut(), width, |row, logits| {
         let row = block * ROWS + row;
-        let (grad, logsumexp) = (grad[row], state.logsumexp[row]);
-        let target = (state.targets[row] as usize).wrapping_sub(start);
+        let (grad, logsumexp) = (&grad[row * per_row..(row + 1) * per_row], state.logsumexp[row]);
+        let places = state.targets[row * per_row..].iter().map(|&target| (target as usize).wrapping_sub(start));
         limit(logits, state.cap);
         let steepness = |limited: f32| state.cap.map_or(1.0, |cap| 1.0 - (limited / cap).powi(2));
-        let extra = logits.get(target).map(|limited| grad * steepness(*limited));
+        let extra: Vec<(usize, f32)> =
+            places.zip(grad).filter_map(|(place, grad)| Some((place, grad * steepness(*logits.get(place)?)))).collect();
+        let total: f32 = grad.iter().sum();
         for logit in &mut *logits {
             // Rounding may put a logit a little above the sum.
-            *logit = -grad * exp_negative((*logit - logsumexp).min(0.0)) * steepness(*logit);
+            *logit = -total * exp_negative((*logit - logsumexp).min(0.0)) * steepness(*logit);
         }
-        if let (Some(target), Some(extra)) = (logits.get_mut(target), extra) {
-            *target += extra;
+        for (place, extra) in extra {
+            logits[place] += extra;
         }
     });
     logits

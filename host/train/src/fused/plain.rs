@@ -11,19 +11,30 @@ const UNSEEN: f32 = -1e30;
 
 /// As [`super::token_logprobs`]. The graph keeps the log-probabilities of the whole vocabulary.
 pub fn token_logprobs(hidden: &Tensor<2>, weight: Tensor<2>, targets: &[u32], cap: Option<f64>) -> Tensor<1> {
+    candidate_logprobs(hidden, weight, targets, cap).reshape([targets.len()])
+}
+
+/// As [`super::candidate_logprobs`]. The graph keeps the log-probabilities of the whole vocabulary.
+pub fn candidate_logprobs(hidden: &Tensor<2>, weight: Tensor<2>, candidates: &[u32], cap: Option<f64>) -> Tensor<2> {
     let device = hidden.device().without_autodiff();
     let columns = weight.transpose();
-    let parts = targets.chunks(ROWS).enumerate().map(|(part, targets)| {
-        let logits = hidden.clone().narrow(0, part * ROWS, targets.len()).matmul(columns.clone());
-        let logits = match cap {
-            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
-            None => logits,
-        };
-        let ids: Vec<i32> = targets.iter().map(|&target| target as i32).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [targets.len(), 1]), &device);
-        log_softmax(logits, 1).gather(1, ids).reshape([targets.len()])
+    let each = candidates.len() / hidden.dims()[0];
+    let parts = candidates.chunks(ROWS * each).enumerate().map(|(part, candidates)| {
+        let rows = candidates.len() / each;
+        let logits = limited(hidden.clone().narrow(0, part * ROWS, rows).matmul(columns.clone()), cap);
+        let ids: Vec<i32> = candidates.iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, each]), &device);
+        log_softmax(logits, 1).gather(1, ids)
     });
     Tensor::cat(parts.collect(), 0)
+}
+
+/// Logits within the model's limit.
+fn limited(logits: Tensor<2>, cap: Option<f64>) -> Tensor<2> {
+    match cap {
+        Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+        None => logits,
+    }
 }
 
 /// As [`super::rms_norm`].

@@ -167,6 +167,34 @@ fn token_logprobs_of_limited_logits_are_the_plain_ones() {
 }
 
 #[test]
+fn candidate_logprobs_are_the_plain_ones() {
+    // With a candidate that comes twice; the last has several parts of the vocabulary and several blocks of rows.
+    for (rows, each, vocabulary, cap) in
+        [(1, 1, 2, None), (5, 4, 300, Some(2.0)), (3, 7, 40, None), (700, 3, 9000, Some(1.5))]
+    {
+        let mut candidates: Vec<u32> =
+            (0..(rows * each) as u32).map(|number| (number * 7919) % vocabulary as u32).collect();
+        let last = candidates.len() - 1;
+        candidates[last] = candidates[(rows - 1) * each];
+        check(
+            (leaf([rows, 8], 26), leaf([vocabulary, 8], 27)),
+            |hidden, weight| super::candidate_logprobs(hidden, weight, &candidates, cap),
+            |hidden, weight| plain::candidate_logprobs(&hidden, weight, &candidates, cap),
+        );
+    }
+}
+
+#[test]
+fn one_candidate_each_is_the_target_bit_for_bit() {
+    let (hidden, weight) = (leaf([600, 16], 28).inner(), leaf([5000, 16], 29).inner());
+    let targets: Vec<u32> = (0..600).map(|row| (row * 7919) % 5000).collect();
+    let one = super::token_logprobs(hidden.clone(), weight.clone(), &targets, None);
+    let each = super::candidate_logprobs(hidden, weight, &targets, None);
+    assert_eq!(each.dims(), [600, 1]);
+    assert_eq!(tensor_values(one.autodiff()), tensor_values(each.autodiff()));
+}
+
+#[test]
 fn gelu_mul_is_the_plain_one() {
     for shape in [[1, 1, 1], [2, 3, 5], [2, 33, 300]] {
         check((leaf(shape, 24), leaf(shape, 25)), super::gelu_mul, plain::gelu_mul);

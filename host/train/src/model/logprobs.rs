@@ -48,15 +48,28 @@ impl Decoder {
     /// `log p = logit[id] - log sum exp(logits)`, in float32, of logits within the model's limit. Gradients flow to the hidden states and
     /// the head.
     pub fn target_logprobs(&self, hidden: Tensor<3>, targets: &[Target]) -> Tensor<1> {
-        let [rows, columns, width] = hidden.dims();
-        let device = hidden.device().inner();
         if targets.is_empty() {
-            return Tensor::zeros([0], &device);
+            return Tensor::zeros([0], &hidden.device().inner());
         }
-        let places = int_tensor(targets.iter().map(|target| target.index), &device);
+        let places: Vec<usize> = targets.iter().map(|target| target.index).collect();
         let ids: Vec<u32> = targets.iter().map(|target| target.id).collect();
-        let chosen = hidden.reshape([rows * columns, width]).select(0, places);
+        let chosen = states_at(hidden, &places);
         fused::token_logprobs(chosen, self.head_weight(), &ids, self.config().soft_caps.logits)
+    }
+
+    /// Log-probabilities of several candidates for each place, given hidden states `[rows, columns, hidden]`: `[places, candidates of each]`.
+    ///
+    /// `places` are as [`Target::index`]; `candidates` has those of the first place, then those of the second, and so on. As
+    /// [`Decoder::target_logprobs`] otherwise.
+    pub fn candidate_logprobs(&self, hidden: Tensor<3>, places: &[usize], candidates: &[u32]) -> Tensor<2> {
+        let chosen = states_at(hidden, places);
+        fused::candidate_logprobs(chosen, self.head_weight(), candidates, self.config().soft_caps.logits)
+    }
+
+    /// Logits of these places, given hidden states `[rows, columns, hidden]`: `[places, vocabulary]`.
+    pub fn logits_at(&self, hidden: Tensor<3>, places: &[usize]) -> Tensor<2> {
+        let logits = self.head(states_at(hidden, places).unsqueeze_dim(0));
+        logits.reshape([places.len(), self.config().vocab_size])
     }
 
     /// Log-probability of every token of a batch given those before it: `[rows, columns]`; 0 for the first token of a segment and
@@ -113,6 +126,13 @@ impl Decoder {
         }
         Ok(scores)
     }
+}
+
+/// The hidden states of these places of `[rows, columns, hidden]`: `[places, hidden]`.
+fn states_at(hidden: Tensor<3>, places: &[usize]) -> Tensor<2> {
+    let [rows, columns, width] = hidden.dims();
+    let device = hidden.device().inner();
+    hidden.reshape([rows * columns, width]).select(0, int_tensor(places.iter().copied(), &device))
 }
 
 fn int_tensor(values: impl Iterator<Item = usize>, device: &burn::tensor::Device) -> Tensor<1, Int> {

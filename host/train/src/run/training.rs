@@ -96,7 +96,7 @@ impl Training<'_> {
     ) -> Result<Arc<TensorBatch>, RunError> {
         let engine = Arc::new(BurnTensors::new(&self.models.policy.device(), Budget::default()));
         let batch = TensorBatch::new(engine, self.models.clone(), Arc::clone(micro), weights, totals)?;
-        Ok(Arc::new(batch.with_extra(self.extra.clone())))
+        Ok(Arc::new(batch.with_extra(self.extra.clone()).with_encoder(Arc::clone(&self.host.encoder))))
     }
 
     /// The loss of a micro-batch: its value, and where it is in the batch's engine.

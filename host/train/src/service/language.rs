@@ -59,8 +59,14 @@ impl LanguageModel for HostModel {
         }
         let pairs = prompts.iter().zip(completions).map(|(prompt, completion)| self.encoder.pair(prompt, completion));
         let pairs = pairs.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let scores = self.decoder.score(&pairs, self.batch()).map_err(failed)?;
-        Ok(scores.into_iter().map(|token_logprobs| Score { token_logprobs }).collect())
+        let logprobs = self.decoder.score(&pairs, self.batch()).map_err(failed)?;
+        let mut scores = Vec::with_capacity(logprobs.len());
+        for (((prompt, completion), pair), token_logprobs) in prompts.iter().zip(completions).zip(&pairs).zip(logprobs)
+        {
+            let spans = self.encoder.completion_spans(prompt, completion, pair).map_err(failed)?;
+            scores.push(Score { token_logprobs, spans: Some(spans) });
+        }
+        Ok(scores)
     }
 
     fn score_next(&self, prompts: &[Prompt], candidates: &[String]) -> Result<Vec<f32>, ServiceError> {

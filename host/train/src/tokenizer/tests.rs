@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::test_folder::{chat_folder, set, tokenizer, write};
+use crate::test_folder::{chat_folder, fixture, offsets_folder, set, tokenizer, write};
 
 fn load(folder: &Path) -> Result<TextTokenizer, ModelError> {
     TextTokenizer::load(folder, &ModelConfig::load(folder).expect("the fixture is valid"))
@@ -50,4 +50,30 @@ fn damaged_files_are_named() {
     assert!(load(folder.path()).expect_err("must be refused").to_string().contains("is not a tokenizer"));
     fs::remove_file(folder.path().join("tokenizer.json")).expect("there");
     assert!(load(folder.path()).expect_err("must be refused").to_string().contains("tokenizer.json"));
+}
+
+/// Texts of two real kinds of tokenizers, with spans worked out from the tokens' bytes: see `tests/fixtures/offsets/make.py`.
+#[test]
+fn spans_count_characters_and_a_part_of_one_stands_for_all_of_it() {
+    let text = fs::read_to_string(fixture("offsets").join("expected.json")).expect("the fixture is there");
+    let expected: Value = serde_json::from_str(&text).expect("it is JSON");
+    for name in ["byte-level", "sentencepiece"] {
+        let tokenizer = load(offsets_folder(name).path()).expect("valid");
+        for case in expected[name].as_array().expect("a list") {
+            let text = case["text"].as_str().expect("text");
+            let (ids, spans) = tokenizer.encode_with_spans(text, true).expect("any text will do");
+            let spans: Vec<[u32; 2]> = spans.iter().map(|span| [span.start, span.end]).collect();
+            assert_eq!(json!(ids), case["ids"], "{name}: {text}");
+            assert_eq!(json!(spans), case["spans"], "{name}: {text}");
+            assert_eq!(tokenizer.encode(text, true).expect("as before"), ids, "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn special_tokens_and_ids_without_a_token_are_not_plain() {
+    let plain = load(offsets_folder("byte-level").path()).expect("valid").plain(560);
+    assert_eq!(plain[..5], [false, false, false, true, true]);
+    assert_eq!(plain.iter().filter(|is_plain| **is_plain).count(), 480 - 3);
+    assert!(plain[480..].iter().all(|is_plain| !is_plain));
 }

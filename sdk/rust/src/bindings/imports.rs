@@ -78,7 +78,7 @@ pub mod tunesmith {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/settings@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/settings@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "json"]
                         fn wit_import1(_: *mut u8);
@@ -124,7 +124,7 @@ pub mod tunesmith {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/random@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/random@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "integers"]
                         fn wit_import1(_: i32, _: *mut u8);
@@ -163,7 +163,7 @@ pub mod tunesmith {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/random@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/random@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "uniforms"]
                         fn wit_import1(_: i32, _: *mut u8);
@@ -238,7 +238,7 @@ pub mod tunesmith {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/log@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/log@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "write"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -259,7 +259,7 @@ pub mod tunesmith {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/log@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/log@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "metric"]
                         fn wit_import1(_: *mut u8, _: usize, _: f64);
@@ -280,7 +280,7 @@ pub mod tunesmith {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/log@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/log@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "skip"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -365,7 +365,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]tensor"]
                         fn drop(_: i32);
@@ -392,7 +392,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.from-floats"]
                             fn wit_import2(
@@ -434,7 +434,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.from-ints"]
                             fn wit_import2(
@@ -476,7 +476,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.from-float-bytes"]
                             fn wit_import2(
@@ -515,7 +515,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.full"]
                             fn wit_import1(_: f32, _: *mut u8, _: usize) -> i32;
@@ -544,7 +544,7 @@ pub mod tunesmith {
                 pub fn arange(start: i32, end: i32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.arange"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -581,7 +581,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.concat"]
                             fn wit_import1(_: *mut u8, _: usize, _: i32) -> i32;
@@ -618,7 +618,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.shape"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -647,7 +647,7 @@ pub mod tunesmith {
                 pub fn kind(&self) -> Kind {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.kind"]
                             fn wit_import0(_: i32) -> i32;
@@ -668,7 +668,7 @@ pub mod tunesmith {
                 pub fn to_float(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.to-float"]
                             fn wit_import0(_: i32) -> i32;
@@ -689,7 +689,7 @@ pub mod tunesmith {
                 pub fn to_int(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.to-int"]
                             fn wit_import0(_: i32) -> i32;
@@ -710,7 +710,7 @@ pub mod tunesmith {
                 pub fn detach(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.detach"]
                             fn wit_import0(_: i32) -> i32;
@@ -734,7 +734,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.reshape"]
                             fn wit_import1(_: i32, _: *mut u8, _: usize) -> i32;
@@ -766,7 +766,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.permute"]
                             fn wit_import1(_: i32, _: *mut u8, _: usize) -> i32;
@@ -795,7 +795,7 @@ pub mod tunesmith {
                 pub fn slice(&self, dim: u32, start: u32, end: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.slice"]
                             fn wit_import0(_: i32, _: i32, _: i32, _: i32) -> i32;
@@ -829,7 +829,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.expand"]
                             fn wit_import1(_: i32, _: *mut u8, _: usize) -> i32;
@@ -858,7 +858,7 @@ pub mod tunesmith {
                 pub fn gather(&self, dim: u32, index: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.gather"]
                             fn wit_import0(_: i32, _: i32, _: i32) -> i32;
@@ -883,7 +883,7 @@ pub mod tunesmith {
                 pub fn index_select(&self, dim: u32, index: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.index-select"]
                             fn wit_import0(_: i32, _: i32, _: i32) -> i32;
@@ -908,7 +908,7 @@ pub mod tunesmith {
                 pub fn choose(&self, condition: &Tensor, otherwise: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.choose"]
                             fn wit_import0(_: i32, _: i32, _: i32) -> i32;
@@ -933,7 +933,7 @@ pub mod tunesmith {
                 pub fn masked_fill(&self, mask: &Tensor, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.masked-fill"]
                             fn wit_import0(_: i32, _: i32, _: f32) -> i32;
@@ -958,7 +958,7 @@ pub mod tunesmith {
                 pub fn add(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.add"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -982,7 +982,7 @@ pub mod tunesmith {
                 pub fn sub(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sub"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1006,7 +1006,7 @@ pub mod tunesmith {
                 pub fn mul(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mul"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1030,7 +1030,7 @@ pub mod tunesmith {
                 pub fn div(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.div"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1054,7 +1054,7 @@ pub mod tunesmith {
                 pub fn maximum(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.maximum"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1078,7 +1078,7 @@ pub mod tunesmith {
                 pub fn minimum(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.minimum"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1102,7 +1102,7 @@ pub mod tunesmith {
                 pub fn add_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.add-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1126,7 +1126,7 @@ pub mod tunesmith {
                 pub fn mul_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mul-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1150,7 +1150,7 @@ pub mod tunesmith {
                 pub fn pow_scalar(&self, exponent: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.pow-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1174,7 +1174,7 @@ pub mod tunesmith {
                 pub fn equal(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.equal"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1198,7 +1198,7 @@ pub mod tunesmith {
                 pub fn greater(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1222,7 +1222,7 @@ pub mod tunesmith {
                 pub fn greater_equal(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater-equal"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1246,7 +1246,7 @@ pub mod tunesmith {
                 pub fn greater_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1270,7 +1270,7 @@ pub mod tunesmith {
                 pub fn greater_equal_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater-equal-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1294,7 +1294,7 @@ pub mod tunesmith {
                 pub fn equal_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.equal-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1318,7 +1318,7 @@ pub mod tunesmith {
                 pub fn neg(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.neg"]
                             fn wit_import0(_: i32) -> i32;
@@ -1339,7 +1339,7 @@ pub mod tunesmith {
                 pub fn abs(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.abs"]
                             fn wit_import0(_: i32) -> i32;
@@ -1360,7 +1360,7 @@ pub mod tunesmith {
                 pub fn exp(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.exp"]
                             fn wit_import0(_: i32) -> i32;
@@ -1381,7 +1381,7 @@ pub mod tunesmith {
                 pub fn log(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.log"]
                             fn wit_import0(_: i32) -> i32;
@@ -1402,7 +1402,7 @@ pub mod tunesmith {
                 pub fn sqrt(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sqrt"]
                             fn wit_import0(_: i32) -> i32;
@@ -1423,7 +1423,7 @@ pub mod tunesmith {
                 pub fn tanh(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.tanh"]
                             fn wit_import0(_: i32) -> i32;
@@ -1444,7 +1444,7 @@ pub mod tunesmith {
                 pub fn sigmoid(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sigmoid"]
                             fn wit_import0(_: i32) -> i32;
@@ -1465,7 +1465,7 @@ pub mod tunesmith {
                 pub fn softplus(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.softplus"]
                             fn wit_import0(_: i32) -> i32;
@@ -1486,7 +1486,7 @@ pub mod tunesmith {
                 pub fn relu(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.relu"]
                             fn wit_import0(_: i32) -> i32;
@@ -1507,7 +1507,7 @@ pub mod tunesmith {
                 pub fn clamp(&self, low: f32, high: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.clamp"]
                             fn wit_import0(_: i32, _: f32, _: f32) -> i32;
@@ -1532,7 +1532,7 @@ pub mod tunesmith {
                 pub fn sum(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sum"]
                             fn wit_import0(_: i32) -> i32;
@@ -1553,7 +1553,7 @@ pub mod tunesmith {
                 pub fn mean(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mean"]
                             fn wit_import0(_: i32) -> i32;
@@ -1574,7 +1574,7 @@ pub mod tunesmith {
                 pub fn sum_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sum-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1595,7 +1595,7 @@ pub mod tunesmith {
                 pub fn mean_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mean-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1616,7 +1616,7 @@ pub mod tunesmith {
                 pub fn max_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.max-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1637,7 +1637,7 @@ pub mod tunesmith {
                 pub fn min_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.min-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1658,7 +1658,7 @@ pub mod tunesmith {
                 pub fn argmax(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.argmax"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1679,7 +1679,7 @@ pub mod tunesmith {
                 pub fn cumsum(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.cumsum"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1706,7 +1706,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.topk"]
                             fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
@@ -1749,7 +1749,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sort"]
                             fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
@@ -1789,7 +1789,7 @@ pub mod tunesmith {
                 pub fn softmax(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.softmax"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1810,7 +1810,7 @@ pub mod tunesmith {
                 pub fn log_softmax(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.log-softmax"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1831,7 +1831,7 @@ pub mod tunesmith {
                 pub fn logsumexp(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.logsumexp"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1852,7 +1852,7 @@ pub mod tunesmith {
                 pub fn matmul(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.matmul"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1888,7 +1888,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.read"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1929,7 +1929,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.read-ints"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1970,7 +1970,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.read-bytes"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2026,7 +2026,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]examples"]
                         fn drop(_: i32);
@@ -2070,7 +2070,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]training-set"]
                         fn drop(_: i32);
@@ -2091,7 +2091,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -2124,7 +2124,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.ids"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2165,7 +2165,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2231,7 +2231,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.completions"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2307,7 +2307,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.messages"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2371,7 +2371,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2441,7 +2441,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -2510,7 +2510,7 @@ pub mod tunesmith {
                 pub fn round(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.round"]
                             fn wit_import0(_: i32) -> i32;
@@ -2534,7 +2534,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.keep"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize);
@@ -2575,7 +2575,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.replace"]
                             fn wit_import2(
@@ -2635,7 +2635,7 @@ pub mod tunesmith {
                             None => (0i32, 0i32),
                         };
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.add"]
                             fn wit_import4(
@@ -2700,7 +2700,7 @@ pub mod tunesmith {
                         let ptr2 = vec2.as_ptr().cast::<u8>();
                         let len2 = vec2.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.prefer"]
                             fn wit_import3(
@@ -2750,7 +2750,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.omit"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize);
@@ -2783,7 +2783,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.note"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize, _: f64);
@@ -2843,7 +2843,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]cases"]
                         fn drop(_: i32);
@@ -2912,7 +2912,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]rollouts"]
                         fn drop(_: i32);
@@ -2952,7 +2952,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]evaluation"]
                         fn drop(_: i32);
@@ -2973,7 +2973,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -3006,7 +3006,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3070,7 +3070,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.answers"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3136,7 +3136,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.references"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3212,7 +3212,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.rivals"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3288,7 +3288,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3358,7 +3358,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -3427,7 +3427,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -3460,7 +3460,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.ids"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3501,7 +3501,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.groups"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3542,7 +3542,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3606,7 +3606,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.completions"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3670,7 +3670,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.finished"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3720,7 +3720,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.lengths"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3763,7 +3763,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.references"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3839,7 +3839,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3909,7 +3909,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -3996,7 +3996,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.token-logprobs"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4126,7 +4126,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.token-numbers"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4238,7 +4238,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -4271,7 +4271,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.name"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4299,7 +4299,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -4332,7 +4332,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4396,7 +4396,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.answers"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4460,7 +4460,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.finished"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4512,7 +4512,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.references"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4588,7 +4588,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4658,7 +4658,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4746,7 +4746,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.statistic"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4821,7 +4821,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]token-batch"]
                         fn drop(_: i32);
@@ -4865,7 +4865,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]batch"]
                         fn drop(_: i32);
@@ -4886,7 +4886,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -4919,7 +4919,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.ids"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4960,7 +4960,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.offsets"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5001,7 +5001,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.tokens"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5042,7 +5042,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.mask"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5092,7 +5092,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.texts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5139,6 +5139,576 @@ pub mod tunesmith {
             }
             impl TokenBatch {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The whole conversation before the completion, as a JSON list of `{"role", "content"}` objects, one text per row: what `prompts.add-messages` takes.
+                #[allow(async_fn_in_trait)]
+                pub fn messages(&self) -> _rt::Vec<_rt::String> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]token-batch.messages"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let base7 = l2;
+                        let len7 = l3;
+                        let mut result7 = _rt::Vec::with_capacity(len7);
+                        for i in 0..len7 {
+                            let base = base7
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            let e7 = {
+                                let l4 = *base.add(0).cast::<*mut u8>();
+                                let l5 = *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            result7.push(e7);
+                        }
+                        _rt::cabi_dealloc(
+                            base7,
+                            len7 * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
+                        let result8 = result7;
+                        result8
+                    }
+                }
+            }
+            impl TokenBatch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The text of each row as it was tokenised: the prompt as the chat template writes it, then the completion. A row that was cut ends with its last token.
+                #[allow(async_fn_in_trait)]
+                pub fn row_texts(
+                    &self,
+                ) -> ::core::result::Result<_rt::Vec<_rt::String>, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]token-batch.row-texts"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result20 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l4 = *ptr0
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let base8 = l3;
+                                    let len8 = l4;
+                                    let mut result8 = _rt::Vec::with_capacity(len8);
+                                    for i in 0..len8 {
+                                        let base = base8
+                                            .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                                        let e8 = {
+                                            let l5 = *base.add(0).cast::<*mut u8>();
+                                            let l6 = *base
+                                                .add(::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len7 = l6;
+                                            let bytes7 = _rt::Vec::from_raw_parts(
+                                                l5.cast(),
+                                                len7,
+                                                len7,
+                                            );
+                                            _rt::string_lift(bytes7)
+                                        };
+                                        result8.push(e8);
+                                    }
+                                    _rt::cabi_dealloc(
+                                        base8,
+                                        len8 * (2 * ::core::mem::size_of::<*const u8>()),
+                                        ::core::mem::size_of::<*const u8>(),
+                                    );
+                                    result8
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l9 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V19;
+                                    let v19 = match l9 {
+                                        0 => {
+                                            let e19 = {
+                                                let l10 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l11 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len12 = l11;
+                                                let bytes12 = _rt::Vec::from_raw_parts(
+                                                    l10.cast(),
+                                                    len12,
+                                                    len12,
+                                                );
+                                                _rt::string_lift(bytes12)
+                                            };
+                                            V19::BadSettings(e19)
+                                        }
+                                        1 => {
+                                            let e19 = {
+                                                let l13 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l14 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len15 = l14;
+                                                let bytes15 = _rt::Vec::from_raw_parts(
+                                                    l13.cast(),
+                                                    len15,
+                                                    len15,
+                                                );
+                                                _rt::string_lift(bytes15)
+                                            };
+                                            V19::Unsupported(e19)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e19 = {
+                                                let l16 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l17 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len18 = l17;
+                                                let bytes18 = _rt::Vec::from_raw_parts(
+                                                    l16.cast(),
+                                                    len18,
+                                                    len18,
+                                                );
+                                                _rt::string_lift(bytes18)
+                                            };
+                                            V19::Other(e19)
+                                        }
+                                    };
+                                    v19
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result20
+                    }
+                }
+            }
+            impl TokenBatch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// Where the completion starts in the text of each row, in characters.
+                #[allow(async_fn_in_trait)]
+                pub fn completion_starts(
+                    &self,
+                ) -> ::core::result::Result<_rt::Vec<u32>, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]token-batch.completion-starts"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result17 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l4 = *ptr0
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len5 = l4;
+                                    <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(_rt::Vec::from_raw_parts(l3.cast(), len5, len5))
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l6 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V16;
+                                    let v16 = match l6 {
+                                        0 => {
+                                            let e16 = {
+                                                let l7 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l8 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len9 = l8;
+                                                let bytes9 = _rt::Vec::from_raw_parts(
+                                                    l7.cast(),
+                                                    len9,
+                                                    len9,
+                                                );
+                                                _rt::string_lift(bytes9)
+                                            };
+                                            V16::BadSettings(e16)
+                                        }
+                                        1 => {
+                                            let e16 = {
+                                                let l10 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l11 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len12 = l11;
+                                                let bytes12 = _rt::Vec::from_raw_parts(
+                                                    l10.cast(),
+                                                    len12,
+                                                    len12,
+                                                );
+                                                _rt::string_lift(bytes12)
+                                            };
+                                            V16::Unsupported(e16)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e16 = {
+                                                let l13 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l14 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len15 = l14;
+                                                let bytes15 = _rt::Vec::from_raw_parts(
+                                                    l13.cast(),
+                                                    len15,
+                                                    len15,
+                                                );
+                                                _rt::string_lift(bytes15)
+                                            };
+                                            V16::Other(e16)
+                                        }
+                                    };
+                                    v16
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result17
+                    }
+                }
+            }
+            impl TokenBatch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The first character of each token in the text of its row, flat.
+                ///
+                /// A token that is a part of a character, as byte-level tokenizers have them, stands for the whole character, so that tokens may share one.
+                /// Tokens that stand for no text, such as the end token after a completion, start where they end.
+                #[allow(async_fn_in_trait)]
+                pub fn starts(&self) -> ::core::result::Result<_rt::Vec<u32>, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]token-batch.starts"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result17 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l4 = *ptr0
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len5 = l4;
+                                    <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(_rt::Vec::from_raw_parts(l3.cast(), len5, len5))
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l6 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V16;
+                                    let v16 = match l6 {
+                                        0 => {
+                                            let e16 = {
+                                                let l7 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l8 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len9 = l8;
+                                                let bytes9 = _rt::Vec::from_raw_parts(
+                                                    l7.cast(),
+                                                    len9,
+                                                    len9,
+                                                );
+                                                _rt::string_lift(bytes9)
+                                            };
+                                            V16::BadSettings(e16)
+                                        }
+                                        1 => {
+                                            let e16 = {
+                                                let l10 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l11 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len12 = l11;
+                                                let bytes12 = _rt::Vec::from_raw_parts(
+                                                    l10.cast(),
+                                                    len12,
+                                                    len12,
+                                                );
+                                                _rt::string_lift(bytes12)
+                                            };
+                                            V16::Unsupported(e16)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e16 = {
+                                                let l13 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l14 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len15 = l14;
+                                                let bytes15 = _rt::Vec::from_raw_parts(
+                                                    l13.cast(),
+                                                    len15,
+                                                    len15,
+                                                );
+                                                _rt::string_lift(bytes15)
+                                            };
+                                            V16::Other(e16)
+                                        }
+                                    };
+                                    v16
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result17
+                    }
+                }
+            }
+            impl TokenBatch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The character after the last one of each token in the text of its row, flat.
+                #[allow(async_fn_in_trait)]
+                pub fn ends(&self) -> ::core::result::Result<_rt::Vec<u32>, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]token-batch.ends"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result17 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l4 = *ptr0
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len5 = l4;
+                                    <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(_rt::Vec::from_raw_parts(l3.cast(), len5, len5))
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l6 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V16;
+                                    let v16 = match l6 {
+                                        0 => {
+                                            let e16 = {
+                                                let l7 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l8 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len9 = l8;
+                                                let bytes9 = _rt::Vec::from_raw_parts(
+                                                    l7.cast(),
+                                                    len9,
+                                                    len9,
+                                                );
+                                                _rt::string_lift(bytes9)
+                                            };
+                                            V16::BadSettings(e16)
+                                        }
+                                        1 => {
+                                            let e16 = {
+                                                let l10 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l11 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len12 = l11;
+                                                let bytes12 = _rt::Vec::from_raw_parts(
+                                                    l10.cast(),
+                                                    len12,
+                                                    len12,
+                                                );
+                                                _rt::string_lift(bytes12)
+                                            };
+                                            V16::Unsupported(e16)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e16 = {
+                                                let l13 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l14 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len15 = l14;
+                                                let bytes15 = _rt::Vec::from_raw_parts(
+                                                    l13.cast(),
+                                                    len15,
+                                                    len15,
+                                                );
+                                                _rt::string_lift(bytes15)
+                                            };
+                                            V16::Other(e16)
+                                        }
+                                    };
+                                    v16
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result17
+                    }
+                }
+            }
+            impl TokenBatch {
+                #[allow(unused_unsafe, clippy::all)]
                 /// Log-probability of each token given those before it, flat, under `policy` or `reference`; 0.0 for the first of a row. No gradient.
                 #[allow(async_fn_in_trait)]
                 pub fn token_logprobs(
@@ -5162,7 +5732,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.token-logprobs"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -5286,7 +5856,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5356,7 +5926,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -5425,7 +5995,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -5446,7 +6016,7 @@ pub mod tunesmith {
                 pub fn rows(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.rows"]
                             fn wit_import0(_: i32) -> i32;
@@ -5467,7 +6037,7 @@ pub mod tunesmith {
                 pub fn tokens(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.tokens"]
                             fn wit_import0(_: i32) -> i32;
@@ -5490,7 +6060,7 @@ pub mod tunesmith {
                 pub fn mask(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.mask"]
                             fn wit_import0(_: i32) -> i32;
@@ -5513,7 +6083,7 @@ pub mod tunesmith {
                 pub fn weights(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.weights"]
                             fn wit_import0(_: i32) -> i32;
@@ -5542,7 +6112,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.advantages"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5597,7 +6167,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.token-logprobs"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -5700,12 +6270,309 @@ pub mod tunesmith {
             }
             impl Batch {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The number of token ids that the model knows.
+                #[allow(async_fn_in_trait)]
+                pub fn vocabulary(&self) -> u32 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.vocabulary"]
+                            fn wit_import0(_: i32) -> i32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32) -> i32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import0((self).handle() as i32);
+                        ret as u32
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// Tokens that the policy would put in each place, integers [B, T, count]: drawn independently and with replacement from its distribution at
+                /// this temperature, given the row's own tokens before. 0 where `mask` is 0.0. No gradient.
+                ///
+                /// Ids without a text and special tokens are never drawn, but for those that end an answer and the token that stands in the place itself.
+                /// The draws follow from the run's seed, the plugin, the call and how often it asked. `count` is at least 1, `temperature` above 0.0; else traps.
+                ///
+                /// One fused operation of the host, as `candidate-logprobs`.
+                #[allow(async_fn_in_trait)]
+                pub fn samples(
+                    &self,
+                    count: u32,
+                    temperature: f32,
+                ) -> ::core::result::Result<Tensor, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.samples"]
+                            fn wit_import1(_: i32, _: i32, _: f32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(
+                            _: i32,
+                            _: i32,
+                            _: f32,
+                            _: *mut u8,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import1(
+                            (self).handle() as i32,
+                            _rt::as_i32(&count),
+                            _rt::as_f32(&temperature),
+                            ptr0,
+                        );
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result15 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                                        l3 as u32,
+                                    )
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l4 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V14;
+                                    let v14 = match l4 {
+                                        0 => {
+                                            let e14 = {
+                                                let l5 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l6 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len7 = l6;
+                                                let bytes7 = _rt::Vec::from_raw_parts(
+                                                    l5.cast(),
+                                                    len7,
+                                                    len7,
+                                                );
+                                                _rt::string_lift(bytes7)
+                                            };
+                                            V14::BadSettings(e14)
+                                        }
+                                        1 => {
+                                            let e14 = {
+                                                let l8 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l9 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len10 = l9;
+                                                let bytes10 = _rt::Vec::from_raw_parts(
+                                                    l8.cast(),
+                                                    len10,
+                                                    len10,
+                                                );
+                                                _rt::string_lift(bytes10)
+                                            };
+                                            V14::Unsupported(e14)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e14 = {
+                                                let l11 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l12 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len13 = l12;
+                                                let bytes13 = _rt::Vec::from_raw_parts(
+                                                    l11.cast(),
+                                                    len13,
+                                                    len13,
+                                                );
+                                                _rt::string_lift(bytes13)
+                                            };
+                                            V14::Other(e14)
+                                        }
+                                    };
+                                    v14
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result15
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// Log-probability of each of several candidates for each token, [B, T, K], at temperature 1.0; 0.0 where `mask` is 0.0. `candidates` are token ids,
+                /// integers [B, T, K], read only where `mask` is 1.0; the same id may come more than once. `under` is as for `token-logprobs`.
+                #[allow(async_fn_in_trait)]
+                pub fn candidate_logprobs(
+                    &self,
+                    under: &str,
+                    candidates: &Tensor,
+                ) -> ::core::result::Result<Tensor, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let vec0 = under;
+                        let ptr0 = vec0.as_ptr().cast::<u8>();
+                        let len0 = vec0.len();
+                        let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.candidate-logprobs"]
+                            fn wit_import2(
+                                _: i32,
+                                _: *mut u8,
+                                _: usize,
+                                _: i32,
+                                _: *mut u8,
+                            );
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import2(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: *mut u8,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import2(
+                            (self).handle() as i32,
+                            ptr0.cast_mut(),
+                            len0,
+                            (candidates).handle() as i32,
+                            ptr1,
+                        );
+                        let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                        let result16 = match l3 {
+                            0 => {
+                                let e = {
+                                    let l4 = *ptr1
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                                        l4 as u32,
+                                    )
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l5 = i32::from(
+                                        *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V15;
+                                    let v15 = match l5 {
+                                        0 => {
+                                            let e15 = {
+                                                let l6 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l7 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len8 = l7;
+                                                let bytes8 = _rt::Vec::from_raw_parts(
+                                                    l6.cast(),
+                                                    len8,
+                                                    len8,
+                                                );
+                                                _rt::string_lift(bytes8)
+                                            };
+                                            V15::BadSettings(e15)
+                                        }
+                                        1 => {
+                                            let e15 = {
+                                                let l9 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l10 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len11 = l10;
+                                                let bytes11 = _rt::Vec::from_raw_parts(
+                                                    l9.cast(),
+                                                    len11,
+                                                    len11,
+                                                );
+                                                _rt::string_lift(bytes11)
+                                            };
+                                            V15::Unsupported(e15)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e15 = {
+                                                let l12 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l13 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len14 = l13;
+                                                let bytes14 = _rt::Vec::from_raw_parts(
+                                                    l12.cast(),
+                                                    len14,
+                                                    len14,
+                                                );
+                                                _rt::string_lift(bytes14)
+                                            };
+                                            V15::Other(e15)
+                                        }
+                                    };
+                                    v15
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result16
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
                 /// The group of each row, integers [B]: the rollouts of one prompt, or 0, 0, 1, 1, ... for chosen and rejected rows of a pair.
                 #[allow(async_fn_in_trait)]
                 pub fn groups(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.groups"]
                             fn wit_import0(_: i32) -> i32;
@@ -5734,7 +6601,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.chosen"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5787,7 +6654,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.numbers"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -5913,7 +6780,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.parameter"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -6021,7 +6888,7 @@ pub mod tunesmith {
                 pub fn total_weight(&self) -> f64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.total-weight"]
                             fn wit_import0(_: i32) -> f64;
@@ -6042,7 +6909,7 @@ pub mod tunesmith {
                 pub fn total_rows(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.total-rows"]
                             fn wit_import0(_: i32) -> i32;
@@ -6063,7 +6930,7 @@ pub mod tunesmith {
                 pub fn micro_batches(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.micro-batches"]
                             fn wit_import0(_: i32) -> i32;
@@ -6084,7 +6951,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -6135,7 +7002,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]prompts"]
                         fn drop(_: i32);
@@ -6175,7 +7042,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]sampling"]
                         fn drop(_: i32);
@@ -6215,7 +7082,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]generations"]
                         fn drop(_: i32);
@@ -6255,7 +7122,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]scores"]
                         fn drop(_: i32);
@@ -6295,7 +7162,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]forward-request"]
                         fn drop(_: i32);
@@ -6335,7 +7202,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]forward-pass"]
                         fn drop(_: i32);
@@ -6375,7 +7242,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]language-model"]
                         fn drop(_: i32);
@@ -6396,7 +7263,7 @@ pub mod tunesmith {
                 pub fn new() -> Self {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[constructor]prompts"]
                             fn wit_import0() -> i32;
@@ -6420,7 +7287,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-rows"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize);
@@ -6473,7 +7340,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-users"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -6516,7 +7383,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-messages"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -6559,7 +7426,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-raw"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -6579,7 +7446,7 @@ pub mod tunesmith {
                 pub fn new() -> Self {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[constructor]sampling"]
                             fn wit_import0() -> i32;
@@ -6600,7 +7467,7 @@ pub mod tunesmith {
                 pub fn set_temperature(&self, value: f32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-temperature"]
                             fn wit_import0(_: i32, _: f32);
@@ -6620,7 +7487,7 @@ pub mod tunesmith {
                 pub fn set_top_p(&self, value: f32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-top-p"]
                             fn wit_import0(_: i32, _: f32);
@@ -6640,7 +7507,7 @@ pub mod tunesmith {
                 pub fn set_top_k(&self, value: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-top-k"]
                             fn wit_import0(_: i32, _: i32);
@@ -6660,7 +7527,7 @@ pub mod tunesmith {
                 pub fn set_max_tokens(&self, value: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-max-tokens"]
                             fn wit_import0(_: i32, _: i32);
@@ -6680,7 +7547,7 @@ pub mod tunesmith {
                 pub fn set_samples(&self, value: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-samples"]
                             fn wit_import0(_: i32, _: i32);
@@ -6723,7 +7590,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-stop"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -6743,7 +7610,7 @@ pub mod tunesmith {
                 pub fn set_seed(&self, value: u64) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-seed"]
                             fn wit_import0(_: i32, _: i64);
@@ -6775,7 +7642,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.texts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -6839,7 +7706,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.finished"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -6889,7 +7756,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.lengths"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -6930,7 +7797,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.token-logprobs"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -6971,7 +7838,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.sums"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7012,7 +7879,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.lengths"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7053,7 +7920,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.token-logprobs"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7075,6 +7942,244 @@ pub mod tunesmith {
                     }
                 }
             }
+            impl Scores {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The first character of each token in its completion, flat; as `token-batch.starts`. Fails for a model that does not tell.
+                #[allow(async_fn_in_trait)]
+                pub fn starts(&self) -> ::core::result::Result<_rt::Vec<u32>, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]scores.starts"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result17 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l4 = *ptr0
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len5 = l4;
+                                    <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(_rt::Vec::from_raw_parts(l3.cast(), len5, len5))
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l6 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V16;
+                                    let v16 = match l6 {
+                                        0 => {
+                                            let e16 = {
+                                                let l7 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l8 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len9 = l8;
+                                                let bytes9 = _rt::Vec::from_raw_parts(
+                                                    l7.cast(),
+                                                    len9,
+                                                    len9,
+                                                );
+                                                _rt::string_lift(bytes9)
+                                            };
+                                            V16::BadSettings(e16)
+                                        }
+                                        1 => {
+                                            let e16 = {
+                                                let l10 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l11 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len12 = l11;
+                                                let bytes12 = _rt::Vec::from_raw_parts(
+                                                    l10.cast(),
+                                                    len12,
+                                                    len12,
+                                                );
+                                                _rt::string_lift(bytes12)
+                                            };
+                                            V16::Unsupported(e16)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e16 = {
+                                                let l13 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l14 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len15 = l14;
+                                                let bytes15 = _rt::Vec::from_raw_parts(
+                                                    l13.cast(),
+                                                    len15,
+                                                    len15,
+                                                );
+                                                _rt::string_lift(bytes15)
+                                            };
+                                            V16::Other(e16)
+                                        }
+                                    };
+                                    v16
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result17
+                    }
+                }
+            }
+            impl Scores {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The character after the last one of each token in its completion, flat.
+                #[allow(async_fn_in_trait)]
+                pub fn ends(&self) -> ::core::result::Result<_rt::Vec<u32>, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]scores.ends"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result17 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l4 = *ptr0
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let len5 = l4;
+                                    <_ as From<
+                                        _rt::Vec<_>,
+                                    >>::from(_rt::Vec::from_raw_parts(l3.cast(), len5, len5))
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l6 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V16;
+                                    let v16 = match l6 {
+                                        0 => {
+                                            let e16 = {
+                                                let l7 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l8 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len9 = l8;
+                                                let bytes9 = _rt::Vec::from_raw_parts(
+                                                    l7.cast(),
+                                                    len9,
+                                                    len9,
+                                                );
+                                                _rt::string_lift(bytes9)
+                                            };
+                                            V16::BadSettings(e16)
+                                        }
+                                        1 => {
+                                            let e16 = {
+                                                let l10 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l11 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len12 = l11;
+                                                let bytes12 = _rt::Vec::from_raw_parts(
+                                                    l10.cast(),
+                                                    len12,
+                                                    len12,
+                                                );
+                                                _rt::string_lift(bytes12)
+                                            };
+                                            V16::Unsupported(e16)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e16 = {
+                                                let l13 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l14 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len15 = l14;
+                                                let bytes15 = _rt::Vec::from_raw_parts(
+                                                    l13.cast(),
+                                                    len15,
+                                                    len15,
+                                                );
+                                                _rt::string_lift(bytes15)
+                                            };
+                                            V16::Other(e16)
+                                        }
+                                    };
+                                    v16
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result17
+                    }
+                }
+            }
             impl ForwardRequest {
                 #[allow(unused_unsafe, clippy::all)]
                 /// A pass over token ids, integers [B, T]; `mask` is 1.0 for real tokens and 0.0 for padding, [B, T].
@@ -7082,7 +8187,7 @@ pub mod tunesmith {
                 pub fn from_tokens(tokens: &Tensor, mask: &Tensor) -> ForwardRequest {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]forward-request.from-tokens"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -7109,7 +8214,7 @@ pub mod tunesmith {
                 ) -> ForwardRequest {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]forward-request.from-embeddings"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -7133,7 +8238,7 @@ pub mod tunesmith {
                 pub fn want_logits(&self) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.want-logits"]
                             fn wit_import0(_: i32);
@@ -7153,7 +8258,7 @@ pub mod tunesmith {
                 pub fn want_hidden(&self, layer: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.want-hidden"]
                             fn wit_import0(_: i32, _: i32);
@@ -7173,7 +8278,7 @@ pub mod tunesmith {
                 pub fn want_attention(&self, layer: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.want-attention"]
                             fn wit_import0(_: i32, _: i32);
@@ -7193,7 +8298,7 @@ pub mod tunesmith {
                 pub fn exit_at(&self, layer: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.exit-at"]
                             fn wit_import0(_: i32, _: i32);
@@ -7213,7 +8318,7 @@ pub mod tunesmith {
                 pub fn logits(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-pass.logits"]
                             fn wit_import0(_: i32) -> i32;
@@ -7236,7 +8341,7 @@ pub mod tunesmith {
                 pub fn hidden(&self, layer: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-pass.hidden"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -7262,7 +8367,7 @@ pub mod tunesmith {
                 pub fn attention(&self, layer: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-pass.attention"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -7303,7 +8408,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[static]language-model.open"]
                             fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -7424,7 +8529,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.generate"]
                             fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
@@ -7574,7 +8679,7 @@ pub mod tunesmith {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.score"]
                             fn wit_import3(
@@ -7732,7 +8837,7 @@ pub mod tunesmith {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.score-next"]
                             fn wit_import3(
@@ -7895,7 +9000,7 @@ pub mod tunesmith {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.embed"]
                             fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -8022,7 +9127,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.forward"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8);
@@ -8127,7 +9232,7 @@ pub mod tunesmith {
                 pub fn hidden_size(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.hidden-size"]
                             fn wit_import0(_: i32) -> i32;
@@ -8148,7 +9253,7 @@ pub mod tunesmith {
                 pub fn layers(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.layers"]
                             fn wit_import0(_: i32) -> i32;
@@ -8221,7 +9326,7 @@ pub mod tunesmith {
                     }
                     let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "judge"]
                         fn wit_import4(
@@ -8456,7 +9561,7 @@ pub mod tunesmith {
                     }
                     let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "compare"]
                         fn wit_import6(
@@ -8665,7 +9770,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/parameters@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]parameter-set"]
                         fn drop(_: i32);
@@ -8698,7 +9803,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.names"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -8765,7 +9870,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.get"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -8895,7 +10000,7 @@ pub mod tunesmith {
                         let len1 = vec1.len();
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.get-from"]
                             fn wit_import3(
@@ -9038,7 +10143,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.set"]
                             fn wit_import2(
@@ -9152,7 +10257,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -9201,7 +10306,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/cache@0.1.0")]
+                    #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]cache-block"]
                         fn drop(_: i32);
@@ -9222,7 +10327,7 @@ pub mod tunesmith {
                 pub fn layer(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.layer"]
                             fn wit_import0(_: i32) -> i32;
@@ -9243,7 +10348,7 @@ pub mod tunesmith {
                 pub fn keys(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.keys"]
                             fn wit_import0(_: i32) -> i32;
@@ -9266,7 +10371,7 @@ pub mod tunesmith {
                 pub fn values(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.values"]
                             fn wit_import0(_: i32) -> i32;
@@ -9289,7 +10394,7 @@ pub mod tunesmith {
                 pub fn budget(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.0")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.budget"]
                             fn wit_import0(_: i32) -> i32;
@@ -9545,17 +10650,17 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 8729] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xfbB\x01A\x02\x01A\x1c\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 9157] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa7F\x01A\x02\x01A\x1c\
 \x01B\x02\x01q\x03\x0cbad-settings\x01s\0\x0bunsupported\x01s\0\x05other\x01s\0\x04\
-\0\x05error\x03\0\0\x03\0\x1ctunesmith:method/types@0.1.0\x05\0\x01B\x02\x01@\0\0\
-s\x04\0\x04json\x01\0\x03\0\x1ftunesmith:method/settings@0.1.0\x05\x01\x01B\x06\x01\
+\0\x05error\x03\0\0\x03\0\x1ctunesmith:method/types@0.1.1\x05\0\x01B\x02\x01@\0\0\
+s\x04\0\x04json\x01\0\x03\0\x1ftunesmith:method/settings@0.1.1\x05\x01\x01B\x06\x01\
 pw\x01@\x01\x05county\0\0\x04\0\x08integers\x01\x01\x01pv\x01@\x01\x05county\0\x02\
-\x04\0\x08uniforms\x01\x03\x03\0\x1dtunesmith:method/random@0.1.0\x05\x02\x01B\x08\
+\x04\0\x08uniforms\x01\x03\x03\0\x1dtunesmith:method/random@0.1.1\x05\x02\x01B\x08\
 \x01m\x03\x05debug\x04info\x04warn\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x04\
 texts\x01\0\x04\0\x05write\x01\x02\x01@\x02\x04names\x05valueu\x01\0\x04\0\x06me\
 tric\x01\x03\x01@\x02\x03rowy\x03whys\x01\0\x04\0\x04skip\x01\x04\x03\0\x1atunes\
-mith:method/log@0.1.0\x05\x03\x01Ba\x01m\x02\x05float\x03int\x04\0\x04kind\x03\0\
+mith:method/log@0.1.1\x05\x03\x01Ba\x01m\x02\x05float\x03int\x04\0\x04kind\x03\0\
 \0\x04\0\x06tensor\x03\x01\x01pv\x01py\x01i\x02\x01@\x02\x06values\x03\x05shape\x04\
 \0\x05\x04\0\x1a[static]tensor.from-floats\x01\x06\x01pz\x01@\x02\x06values\x07\x05\
 shape\x04\0\x05\x04\0\x18[static]tensor.from-ints\x01\x08\x01p}\x01@\x02\x05byte\
@@ -9599,7 +10704,7 @@ od]tensor.softmax\x01\x1d\x04\0\x1a[method]tensor.log-softmax\x01\x1d\x04\0\x18[
 method]tensor.logsumexp\x01\x1d\x04\0\x15[method]tensor.matmul\x01\x19\x01@\x01\x04\
 self\x0d\0\x03\x04\0\x13[method]tensor.read\x01!\x01@\x01\x04self\x0d\0\x07\x04\0\
 \x18[method]tensor.read-ints\x01\"\x01@\x01\x04self\x0d\0\x09\x04\0\x19[method]t\
-ensor.read-bytes\x01#\x03\0\x1etunesmith:method/tensors@0.1.0\x05\x04\x01B\"\x04\
+ensor.read-bytes\x01#\x03\0\x1etunesmith:method/tensors@0.1.1\x05\x04\x01B\"\x04\
 \0\x08examples\x03\x01\x04\0\x0ctraining-set\x03\x01\x01h\0\x01@\x01\x04self\x02\
 \0y\x04\0\x14[method]examples.len\x01\x03\x01pw\x01@\x01\x04self\x02\0\x04\x04\0\
 \x14[method]examples.ids\x01\x05\x01ps\x01@\x01\x04self\x02\0\x06\x04\0\x18[meth\
@@ -9615,7 +10720,7 @@ rompts\x0acompletions\x0aprovenances\x04like\x0f\x01\0\x04\0\x18[method]training
 nces\x01\0\x04\0\x1b[method]training-set.prefer\x01\x11\x01@\x03\x04self\x0c\x03\
 rowy\x03whys\x01\0\x04\0\x19[method]training-set.omit\x01\x12\x01@\x04\x04self\x0c\
 \x03rowy\x04names\x05valueu\x01\0\x04\0\x19[method]training-set.note\x01\x13\x03\
-\0\x1btunesmith:method/data@0.1.0\x05\x05\x02\x03\0\0\x05error\x01BE\x02\x03\x02\
+\0\x1btunesmith:method/data@0.1.1\x05\x05\x02\x03\0\0\x05error\x01BE\x02\x03\x02\
 \x01\x06\x04\0\x05error\x03\0\0\x04\0\x05cases\x03\x01\x01q\x04\x05right\0\0\x05\
 wrong\0\0\x06partly\x01v\0\x09undecided\x01s\0\x04\0\x07verdict\x03\0\x03\x04\0\x08\
 rollouts\x03\x01\x04\0\x0aevaluation\x03\x01\x01h\x02\x01@\x01\x04self\x07\0y\x04\
@@ -9642,90 +10747,99 @@ mpts\x01!\x04\0\x1a[method]evaluation.answers\x01!\x01@\x01\x04self\x1e\0\x16\x0
 hod]evaluation.references\x01#\x04\0\x1a[method]evaluation.columns\x01!\x01@\x02\
 \x04self\x1e\x04names\0\x0c\x04\0\x19[method]evaluation.column\x01$\x01pu\x01k%\x01\
 @\x02\x04self\x1e\x04names\0&\x04\0\x1c[method]evaluation.statistic\x01'\x03\0\x1e\
-tunesmith:method/answers@0.1.0\x05\x07\x02\x03\0\x04\x06tensor\x01B9\x02\x03\x02\
+tunesmith:method/answers@0.1.1\x05\x07\x02\x03\0\x04\x06tensor\x01BH\x02\x03\x02\
 \x01\x06\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\x02\x04\
 \0\x0btoken-batch\x03\x01\x04\0\x05batch\x03\x01\x01h\x04\x01@\x01\x04self\x06\0\
 y\x04\0\x17[method]token-batch.len\x01\x07\x01pw\x01@\x01\x04self\x06\0\x08\x04\0\
 \x17[method]token-batch.ids\x01\x09\x01py\x01@\x01\x04self\x06\0\x0a\x04\0\x1b[m\
 ethod]token-batch.offsets\x01\x0b\x04\0\x1a[method]token-batch.tokens\x01\x0b\x01\
 p\x7f\x01@\x01\x04self\x06\0\x0c\x04\0\x18[method]token-batch.mask\x01\x0d\x01ps\
-\x01@\x01\x04self\x06\0\x0e\x04\0\x19[method]token-batch.texts\x01\x0f\x01pv\x01\
-j\x01\x10\x01\x01\x01@\x02\x04self\x06\x05unders\0\x11\x04\0\"[method]token-batc\
-h.token-logprobs\x01\x12\x04\0\x1b[method]token-batch.columns\x01\x0f\x01ks\x01p\
-\x13\x01@\x02\x04self\x06\x04names\0\x14\x04\0\x1a[method]token-batch.column\x01\
-\x15\x04\0\x18[method]token-batch.step\x01\x07\x01h\x05\x01@\x01\x04self\x16\0y\x04\
-\0\x12[method]batch.rows\x01\x17\x01i\x03\x01@\x01\x04self\x16\0\x18\x04\0\x14[m\
-ethod]batch.tokens\x01\x19\x04\0\x12[method]batch.mask\x01\x19\x04\0\x15[method]\
-batch.weights\x01\x19\x01k\x18\x01@\x01\x04self\x16\0\x1a\x04\0\x18[method]batch\
-.advantages\x01\x1b\x01j\x01\x18\x01\x01\x01@\x02\x04self\x16\x05unders\0\x1c\x04\
-\0\x1c[method]batch.token-logprobs\x01\x1d\x04\0\x14[method]batch.groups\x01\x19\
-\x04\0\x14[method]batch.chosen\x01\x1b\x01@\x02\x04self\x16\x06columns\0\x1c\x04\
-\0\x15[method]batch.numbers\x01\x1e\x01@\x02\x04self\x16\x04names\0\x1c\x04\0\x17\
-[method]batch.parameter\x01\x1f\x01@\x01\x04self\x16\0u\x04\0\x1a[method]batch.t\
-otal-weight\x01\x20\x04\0\x18[method]batch.total-rows\x01\x17\x04\0\x1b[method]b\
-atch.micro-batches\x01\x17\x04\0\x12[method]batch.step\x01\x17\x03\0\x1etunesmit\
-h:method/batches@0.1.0\x05\x09\x02\x03\0\x05\x08examples\x01Bj\x02\x03\x02\x01\x06\
-\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\x02\x02\x03\x02\
-\x01\x0a\x04\0\x08examples\x03\0\x04\x04\0\x07prompts\x03\x01\x04\0\x08sampling\x03\
-\x01\x04\0\x0bgenerations\x03\x01\x04\0\x06scores\x03\x01\x04\0\x0fforward-reque\
-st\x03\x01\x04\0\x0cforward-pass\x03\x01\x04\0\x0elanguage-model\x03\x01\x01i\x06\
-\x01@\0\0\x0d\x04\0\x14[constructor]prompts\x01\x0e\x01h\x06\x01h\x05\x01py\x01@\
-\x03\x04self\x0f\x08examples\x10\x04rows\x11\x01\0\x04\0\x18[method]prompts.add-\
-rows\x01\x12\x01ps\x01@\x02\x04self\x0f\x05texts\x13\x01\0\x04\0\x19[method]prom\
-pts.add-users\x01\x14\x01@\x02\x04self\x0f\x0dconversations\x13\x01\0\x04\0\x1c[\
-method]prompts.add-messages\x01\x15\x04\0\x17[method]prompts.add-raw\x01\x14\x01\
-i\x07\x01@\0\0\x16\x04\0\x15[constructor]sampling\x01\x17\x01h\x07\x01@\x02\x04s\
-elf\x18\x05valuev\x01\0\x04\0\x20[method]sampling.set-temperature\x01\x19\x04\0\x1a\
-[method]sampling.set-top-p\x01\x19\x01@\x02\x04self\x18\x05valuey\x01\0\x04\0\x1a\
-[method]sampling.set-top-k\x01\x1a\x04\0\x1f[method]sampling.set-max-tokens\x01\x1a\
-\x04\0\x1c[method]sampling.set-samples\x01\x1a\x01@\x02\x04self\x18\x05texts\x13\
-\x01\0\x04\0\x19[method]sampling.set-stop\x01\x1b\x01@\x02\x04self\x18\x05valuew\
-\x01\0\x04\0\x19[method]sampling.set-seed\x01\x1c\x01h\x08\x01@\x01\x04self\x1d\0\
-\x13\x04\0\x19[method]generations.texts\x01\x1e\x01p\x7f\x01@\x01\x04self\x1d\0\x1f\
-\x04\0\x1c[method]generations.finished\x01\x20\x01@\x01\x04self\x1d\0\x11\x04\0\x1b\
-[method]generations.lengths\x01!\x01pv\x01@\x01\x04self\x1d\0\"\x04\0\"[method]g\
-enerations.token-logprobs\x01#\x01h\x09\x01pu\x01@\x01\x04self$\0%\x04\0\x13[met\
-hod]scores.sums\x01&\x01@\x01\x04self$\0\x11\x04\0\x16[method]scores.lengths\x01\
-'\x01@\x01\x04self$\0\"\x04\0\x1d[method]scores.token-logprobs\x01(\x01h\x03\x01\
-i\x0a\x01@\x02\x06tokens)\x04mask)\0*\x04\0#[static]forward-request.from-tokens\x01\
-+\x01@\x02\x0aembeddings)\x04mask)\0*\x04\0'[static]forward-request.from-embeddi\
-ngs\x01,\x01h\x0a\x01@\x01\x04self-\x01\0\x04\0#[method]forward-request.want-log\
-its\x01.\x01@\x02\x04self-\x05layery\x01\0\x04\0#[method]forward-request.want-hi\
-dden\x01/\x04\0&[method]forward-request.want-attention\x01/\x04\0\x1f[method]for\
-ward-request.exit-at\x01/\x01h\x0b\x01i\x03\x01@\x01\x04self0\01\x04\0\x1b[metho\
-d]forward-pass.logits\x012\x01@\x02\x04self0\x05layery\01\x04\0\x1b[method]forwa\
-rd-pass.hidden\x013\x04\0\x1e[method]forward-pass.attention\x013\x01i\x0c\x01j\x01\
-4\x01\x01\x01@\x01\x04names\05\x04\0\x1b[static]language-model.open\x016\x01h\x0c\
-\x01i\x08\x01j\x018\x01\x01\x01@\x03\x04self7\x07prompts\x0f\x08sampling\x18\09\x04\
-\0\x1f[method]language-model.generate\x01:\x01i\x09\x01j\x01;\x01\x01\x01@\x03\x04\
-self7\x07prompts\x0f\x0bcompletions\x13\0<\x04\0\x1c[method]language-model.score\
-\x01=\x01j\x01\"\x01\x01\x01@\x03\x04self7\x07prompts\x0f\x0acandidates\x13\0>\x04\
-\0![method]language-model.score-next\x01?\x01@\x02\x04self7\x05texts\x13\0>\x04\0\
-\x1c[method]language-model.embed\x01@\x01i\x0b\x01j\x01\xc1\0\x01\x01\x01@\x02\x04\
-self7\x07request-\0\xc2\0\x04\0\x1e[method]language-model.forward\x01C\x01@\x01\x04\
-self7\0y\x04\0\"[method]language-model.hidden-size\x01D\x04\0\x1d[method]languag\
-e-model.layers\x01D\x03\0\x1ctunesmith:method/model@0.1.0\x05\x0b\x02\x03\0\x06\x07\
-verdict\x01B\x0f\x02\x03\x02\x01\x06\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x0a\x04\
-\0\x08examples\x03\0\x02\x02\x03\x02\x01\x0c\x04\0\x07verdict\x03\0\x04\x01h\x03\
-\x01py\x01ps\x01p\x05\x01j\x01\x09\x01\x01\x01@\x03\x08examples\x06\x04rows\x07\x07\
-answers\x08\0\x0a\x04\0\x05judge\x01\x0b\x01@\x04\x08examples\x06\x04rows\x07\x05\
-first\x08\x06second\x08\0\x0a\x04\0\x07compare\x01\x0c\x03\0\x1etunesmith:method\
-/judging@0.1.0\x05\x0d\x01B\x15\x02\x03\x02\x01\x06\x04\0\x05error\x03\0\0\x02\x03\
-\x02\x01\x08\x04\0\x06tensor\x03\0\x02\x04\0\x0dparameter-set\x03\x01\x01h\x04\x01\
-ps\x01@\x01\x04self\x05\0\x06\x04\0\x1b[method]parameter-set.names\x01\x07\x01i\x03\
-\x01j\x01\x08\x01\x01\x01@\x02\x04self\x05\x04names\0\x09\x04\0\x19[method]param\
-eter-set.get\x01\x0a\x01@\x03\x04self\x05\x08snapshots\x04names\0\x09\x04\0\x1e[\
-method]parameter-set.get-from\x01\x0b\x01h\x03\x01j\0\x01\x01\x01@\x03\x04self\x05\
-\x04names\x05value\x0c\0\x0d\x04\0\x19[method]parameter-set.set\x01\x0e\x01@\x01\
-\x04self\x05\0y\x04\0\x1a[method]parameter-set.step\x01\x0f\x03\0!tunesmith:meth\
-od/parameters@0.1.0\x05\x0e\x01B\x0b\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\0\
-\x04\0\x0bcache-block\x03\x01\x01h\x02\x01@\x01\x04self\x03\0y\x04\0\x19[method]\
-cache-block.layer\x01\x04\x01i\x01\x01@\x01\x04self\x03\0\x05\x04\0\x18[method]c\
-ache-block.keys\x01\x06\x04\0\x1a[method]cache-block.values\x01\x06\x04\0\x1a[me\
-thod]cache-block.budget\x01\x04\x03\0\x1ctunesmith:method/cache@0.1.0\x05\x0f\x04\
-\05tunesmith:sdk/imports-with-all-of-its-exports-removed\x04\0\x0b-\x01\0'import\
-s-with-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\
-\x0dwit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
+\x01@\x01\x04self\x06\0\x0e\x04\0\x19[method]token-batch.texts\x01\x0f\x04\0\x1c\
+[method]token-batch.messages\x01\x0f\x01j\x01\x0e\x01\x01\x01@\x01\x04self\x06\0\
+\x10\x04\0\x1d[method]token-batch.row-texts\x01\x11\x01j\x01\x0a\x01\x01\x01@\x01\
+\x04self\x06\0\x12\x04\0%[method]token-batch.completion-starts\x01\x13\x04\0\x1a\
+[method]token-batch.starts\x01\x13\x04\0\x18[method]token-batch.ends\x01\x13\x01\
+pv\x01j\x01\x14\x01\x01\x01@\x02\x04self\x06\x05unders\0\x15\x04\0\"[method]toke\
+n-batch.token-logprobs\x01\x16\x04\0\x1b[method]token-batch.columns\x01\x0f\x01k\
+s\x01p\x17\x01@\x02\x04self\x06\x04names\0\x18\x04\0\x1a[method]token-batch.colu\
+mn\x01\x19\x04\0\x18[method]token-batch.step\x01\x07\x01h\x05\x01@\x01\x04self\x1a\
+\0y\x04\0\x12[method]batch.rows\x01\x1b\x01i\x03\x01@\x01\x04self\x1a\0\x1c\x04\0\
+\x14[method]batch.tokens\x01\x1d\x04\0\x12[method]batch.mask\x01\x1d\x04\0\x15[m\
+ethod]batch.weights\x01\x1d\x01k\x1c\x01@\x01\x04self\x1a\0\x1e\x04\0\x18[method\
+]batch.advantages\x01\x1f\x01j\x01\x1c\x01\x01\x01@\x02\x04self\x1a\x05unders\0\x20\
+\x04\0\x1c[method]batch.token-logprobs\x01!\x04\0\x18[method]batch.vocabulary\x01\
+\x1b\x01@\x03\x04self\x1a\x05county\x0btemperaturev\0\x20\x04\0\x15[method]batch\
+.samples\x01\"\x01h\x03\x01@\x03\x04self\x1a\x05unders\x0acandidates#\0\x20\x04\0\
+\x20[method]batch.candidate-logprobs\x01$\x04\0\x14[method]batch.groups\x01\x1d\x04\
+\0\x14[method]batch.chosen\x01\x1f\x01@\x02\x04self\x1a\x06columns\0\x20\x04\0\x15\
+[method]batch.numbers\x01%\x01@\x02\x04self\x1a\x04names\0\x20\x04\0\x17[method]\
+batch.parameter\x01&\x01@\x01\x04self\x1a\0u\x04\0\x1a[method]batch.total-weight\
+\x01'\x04\0\x18[method]batch.total-rows\x01\x1b\x04\0\x1b[method]batch.micro-bat\
+ches\x01\x1b\x04\0\x12[method]batch.step\x01\x1b\x03\0\x1etunesmith:method/batch\
+es@0.1.1\x05\x09\x02\x03\0\x05\x08examples\x01Bn\x02\x03\x02\x01\x06\x04\0\x05er\
+ror\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\x02\x02\x03\x02\x01\x0a\x04\
+\0\x08examples\x03\0\x04\x04\0\x07prompts\x03\x01\x04\0\x08sampling\x03\x01\x04\0\
+\x0bgenerations\x03\x01\x04\0\x06scores\x03\x01\x04\0\x0fforward-request\x03\x01\
+\x04\0\x0cforward-pass\x03\x01\x04\0\x0elanguage-model\x03\x01\x01i\x06\x01@\0\0\
+\x0d\x04\0\x14[constructor]prompts\x01\x0e\x01h\x06\x01h\x05\x01py\x01@\x03\x04s\
+elf\x0f\x08examples\x10\x04rows\x11\x01\0\x04\0\x18[method]prompts.add-rows\x01\x12\
+\x01ps\x01@\x02\x04self\x0f\x05texts\x13\x01\0\x04\0\x19[method]prompts.add-user\
+s\x01\x14\x01@\x02\x04self\x0f\x0dconversations\x13\x01\0\x04\0\x1c[method]promp\
+ts.add-messages\x01\x15\x04\0\x17[method]prompts.add-raw\x01\x14\x01i\x07\x01@\0\
+\0\x16\x04\0\x15[constructor]sampling\x01\x17\x01h\x07\x01@\x02\x04self\x18\x05v\
+aluev\x01\0\x04\0\x20[method]sampling.set-temperature\x01\x19\x04\0\x1a[method]s\
+ampling.set-top-p\x01\x19\x01@\x02\x04self\x18\x05valuey\x01\0\x04\0\x1a[method]\
+sampling.set-top-k\x01\x1a\x04\0\x1f[method]sampling.set-max-tokens\x01\x1a\x04\0\
+\x1c[method]sampling.set-samples\x01\x1a\x01@\x02\x04self\x18\x05texts\x13\x01\0\
+\x04\0\x19[method]sampling.set-stop\x01\x1b\x01@\x02\x04self\x18\x05valuew\x01\0\
+\x04\0\x19[method]sampling.set-seed\x01\x1c\x01h\x08\x01@\x01\x04self\x1d\0\x13\x04\
+\0\x19[method]generations.texts\x01\x1e\x01p\x7f\x01@\x01\x04self\x1d\0\x1f\x04\0\
+\x1c[method]generations.finished\x01\x20\x01@\x01\x04self\x1d\0\x11\x04\0\x1b[me\
+thod]generations.lengths\x01!\x01pv\x01@\x01\x04self\x1d\0\"\x04\0\"[method]gene\
+rations.token-logprobs\x01#\x01h\x09\x01pu\x01@\x01\x04self$\0%\x04\0\x13[method\
+]scores.sums\x01&\x01@\x01\x04self$\0\x11\x04\0\x16[method]scores.lengths\x01'\x01\
+@\x01\x04self$\0\"\x04\0\x1d[method]scores.token-logprobs\x01(\x01j\x01\x11\x01\x01\
+\x01@\x01\x04self$\0)\x04\0\x15[method]scores.starts\x01*\x04\0\x13[method]score\
+s.ends\x01*\x01h\x03\x01i\x0a\x01@\x02\x06tokens+\x04mask+\0,\x04\0#[static]forw\
+ard-request.from-tokens\x01-\x01@\x02\x0aembeddings+\x04mask+\0,\x04\0'[static]f\
+orward-request.from-embeddings\x01.\x01h\x0a\x01@\x01\x04self/\x01\0\x04\0#[meth\
+od]forward-request.want-logits\x010\x01@\x02\x04self/\x05layery\x01\0\x04\0#[met\
+hod]forward-request.want-hidden\x011\x04\0&[method]forward-request.want-attentio\
+n\x011\x04\0\x1f[method]forward-request.exit-at\x011\x01h\x0b\x01i\x03\x01@\x01\x04\
+self2\03\x04\0\x1b[method]forward-pass.logits\x014\x01@\x02\x04self2\x05layery\0\
+3\x04\0\x1b[method]forward-pass.hidden\x015\x04\0\x1e[method]forward-pass.attent\
+ion\x015\x01i\x0c\x01j\x016\x01\x01\x01@\x01\x04names\07\x04\0\x1b[static]langua\
+ge-model.open\x018\x01h\x0c\x01i\x08\x01j\x01:\x01\x01\x01@\x03\x04self9\x07prom\
+pts\x0f\x08sampling\x18\0;\x04\0\x1f[method]language-model.generate\x01<\x01i\x09\
+\x01j\x01=\x01\x01\x01@\x03\x04self9\x07prompts\x0f\x0bcompletions\x13\0>\x04\0\x1c\
+[method]language-model.score\x01?\x01j\x01\"\x01\x01\x01@\x03\x04self9\x07prompt\
+s\x0f\x0acandidates\x13\0\xc0\0\x04\0![method]language-model.score-next\x01A\x01\
+@\x02\x04self9\x05texts\x13\0\xc0\0\x04\0\x1c[method]language-model.embed\x01B\x01\
+i\x0b\x01j\x01\xc3\0\x01\x01\x01@\x02\x04self9\x07request/\0\xc4\0\x04\0\x1e[met\
+hod]language-model.forward\x01E\x01@\x01\x04self9\0y\x04\0\"[method]language-mod\
+el.hidden-size\x01F\x04\0\x1d[method]language-model.layers\x01F\x03\0\x1ctunesmi\
+th:method/model@0.1.1\x05\x0b\x02\x03\0\x06\x07verdict\x01B\x0f\x02\x03\x02\x01\x06\
+\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x0a\x04\0\x08examples\x03\0\x02\x02\x03\x02\
+\x01\x0c\x04\0\x07verdict\x03\0\x04\x01h\x03\x01py\x01ps\x01p\x05\x01j\x01\x09\x01\
+\x01\x01@\x03\x08examples\x06\x04rows\x07\x07answers\x08\0\x0a\x04\0\x05judge\x01\
+\x0b\x01@\x04\x08examples\x06\x04rows\x07\x05first\x08\x06second\x08\0\x0a\x04\0\
+\x07compare\x01\x0c\x03\0\x1etunesmith:method/judging@0.1.1\x05\x0d\x01B\x15\x02\
+\x03\x02\x01\x06\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\
+\x02\x04\0\x0dparameter-set\x03\x01\x01h\x04\x01ps\x01@\x01\x04self\x05\0\x06\x04\
+\0\x1b[method]parameter-set.names\x01\x07\x01i\x03\x01j\x01\x08\x01\x01\x01@\x02\
+\x04self\x05\x04names\0\x09\x04\0\x19[method]parameter-set.get\x01\x0a\x01@\x03\x04\
+self\x05\x08snapshots\x04names\0\x09\x04\0\x1e[method]parameter-set.get-from\x01\
+\x0b\x01h\x03\x01j\0\x01\x01\x01@\x03\x04self\x05\x04names\x05value\x0c\0\x0d\x04\
+\0\x19[method]parameter-set.set\x01\x0e\x01@\x01\x04self\x05\0y\x04\0\x1a[method\
+]parameter-set.step\x01\x0f\x03\0!tunesmith:method/parameters@0.1.1\x05\x0e\x01B\
+\x0b\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\0\x04\0\x0bcache-block\x03\x01\x01\
+h\x02\x01@\x01\x04self\x03\0y\x04\0\x19[method]cache-block.layer\x01\x04\x01i\x01\
+\x01@\x01\x04self\x03\0\x05\x04\0\x18[method]cache-block.keys\x01\x06\x04\0\x1a[\
+method]cache-block.values\x01\x06\x04\0\x1a[method]cache-block.budget\x01\x04\x03\
+\0\x1ctunesmith:method/cache@0.1.1\x05\x0f\x04\05tunesmith:sdk/imports-with-all-\
+of-its-exports-removed\x04\0\x0b-\x01\0'imports-with-all-of-its-exports-removed\x03\
+\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-\
+bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

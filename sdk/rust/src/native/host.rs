@@ -84,6 +84,11 @@ pub trait TokenBatch {
     fn tokens(&self) -> Vec<u32>;
     fn mask(&self) -> Vec<bool>;
     fn texts(&self) -> Vec<String>;
+    fn messages(&self) -> Vec<String>;
+    fn row_texts(&self) -> Result<Vec<String>, Error>;
+    fn completion_starts(&self) -> Result<Vec<u32>, Error>;
+    fn starts(&self) -> Result<Vec<u32>, Error>;
+    fn ends(&self) -> Result<Vec<u32>, Error>;
     fn token_logprobs(&self, under: &str) -> Result<Vec<f32>, Error>;
     fn columns(&self) -> Vec<String>;
     fn column(&self, name: &str) -> Vec<Option<String>>;
@@ -98,6 +103,9 @@ pub trait Batch {
     fn weights(&self) -> Tensor;
     fn advantages(&self) -> Option<Tensor>;
     fn token_logprobs(&self, under: &str) -> Result<Tensor, Error>;
+    fn vocabulary(&self) -> u32;
+    fn samples(&self, count: u32, temperature: f32) -> Result<Tensor, Error>;
+    fn candidate_logprobs(&self, under: &str, candidates: &Tensor) -> Result<Tensor, Error>;
     fn groups(&self) -> Tensor;
     fn chosen(&self) -> Option<Tensor>;
     fn numbers(&self, column: &str) -> Result<Tensor, Error>;

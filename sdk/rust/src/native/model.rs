@@ -52,6 +52,9 @@ pub trait LanguageModel {
     /// As the test wants.
     fn score(&self, prompts: &[Prompt], completions: &[String]) -> Result<Vec<Vec<f32>>, Error>;
 
+    /// The texts of the tokens of a completion, in order: empty for one that stands for no text, such as its end token. None if the model does not tell.
+    fn pieces(&self, completion: &str) -> Option<Vec<String>>;
+
     /// The log-probability of each candidate's first token after each prompt, prompt by prompt.
     ///
     /// # Errors
@@ -266,20 +269,40 @@ impl Generations {
     }
 }
 
-/// Scored completions: the log-probabilities of each one's tokens.
-pub(crate) struct Scores(Vec<Vec<f32>>);
+/// Scored completions: the log-probabilities of each one's tokens, and their texts.
+pub(crate) struct Scores(Vec<(Vec<f32>, Option<Vec<String>>)>);
 
 impl Scores {
     pub(crate) fn sums(&self) -> Vec<f64> {
-        self.0.iter().map(|logprobs| logprobs.iter().map(|&logprob| f64::from(logprob)).sum()).collect()
+        self.0.iter().map(|(logprobs, _)| logprobs.iter().map(|&logprob| f64::from(logprob)).sum()).collect()
     }
 
     pub(crate) fn lengths(&self) -> Vec<u32> {
-        self.0.iter().map(|logprobs| logprobs.len() as u32).collect()
+        self.0.iter().map(|(logprobs, _)| logprobs.len() as u32).collect()
     }
 
     pub(crate) fn token_logprobs(&self) -> Vec<f32> {
-        self.0.concat()
+        self.0.iter().flat_map(|(logprobs, _)| logprobs.clone()).collect()
+    }
+
+    pub(crate) fn starts(&self) -> Result<Vec<u32>, Error> {
+        self.spans().map(|spans| spans.into_iter().map(|(start, _)| start).collect())
+    }
+
+    pub(crate) fn ends(&self) -> Result<Vec<u32>, Error> {
+        self.spans().map(|spans| spans.into_iter().map(|(_, end)| end).collect())
+    }
+
+    fn spans(&self) -> Result<Vec<(u32, u32)>, Error> {
+        let mut spans = Vec::new();
+        for (logprobs, pieces) in &self.0 {
+            let pieces = pieces.as_ref().ok_or_else(|| {
+                Error::unsupported("the pretend model was not told how to cut completions into tokens")
+            })?;
+            assert_eq!(pieces.len(), logprobs.len(), "the pretend model cut a completion into {pieces:?}");
+            spans.extend(super::spans_of(pieces));
+        }
+        Ok(spans)
     }
 }
 
@@ -304,7 +327,9 @@ impl OpenModel {
         if prompts.len() != completions.len() {
             return Err(Error::other(format!("{} completions for {} prompts", completions.len(), prompts.len())));
         }
-        self.0.score(&prompts, completions).map(Scores)
+        let scores = self.0.score(&prompts, completions)?;
+        let pieces = completions.iter().map(|completion| self.0.pieces(completion));
+        Ok(Scores(scores.into_iter().zip(pieces).collect()))
     }
 
     pub(crate) fn score_next(&self, prompts: &Prompts, candidates: &[String]) -> Result<Vec<f32>, Error> {

@@ -8,16 +8,16 @@ wit_bindgen::generate!({
         package tests:bare;
 
         world bare {
-            include tunesmith:method/curate-plugin@0.1.0;
-            include tunesmith:method/judge-plugin@0.1.0;
-            include tunesmith:method/reward-plugin@0.1.0;
-            include tunesmith:method/credit-plugin@0.1.0;
-            include tunesmith:method/weigh-plugin@0.1.0;
-            include tunesmith:method/objective-plugin@0.1.0;
-            include tunesmith:method/edit-plugin@0.1.0;
-            include tunesmith:method/measure-plugin@0.1.0;
-            include tunesmith:method/answer-plugin@0.1.0;
-            include tunesmith:method/retain-plugin@0.1.0;
+            include tunesmith:method/curate-plugin@0.1.1;
+            include tunesmith:method/judge-plugin@0.1.1;
+            include tunesmith:method/reward-plugin@0.1.1;
+            include tunesmith:method/credit-plugin@0.1.1;
+            include tunesmith:method/weigh-plugin@0.1.1;
+            include tunesmith:method/objective-plugin@0.1.1;
+            include tunesmith:method/edit-plugin@0.1.1;
+            include tunesmith:method/measure-plugin@0.1.1;
+            include tunesmith:method/answer-plugin@0.1.1;
+            include tunesmith:method/retain-plugin@0.1.1;
         }
     ",
     path: "../../../wit",
@@ -137,16 +137,47 @@ impl credit::Guest for Bare {
 }
 
 impl weigh::Guest for Bare {
-    /// The probability of each token.
+    /// The probability of each token; with the column `rival`, the share of its completion's characters that the token stands for.
     fn weigh(batch: &TokenBatch) -> Result<Vec<f32>, Error> {
+        if batch.columns().iter().any(|name| name == "rival") {
+            return shares(batch);
+        }
         Ok(batch.token_logprobs("policy")?.into_iter().map(f32::exp).collect())
     }
 }
 
+/// Says the row's texts and where the rival's tokens stand in it.
+fn shares(batch: &TokenBatch) -> Result<Vec<f32>, Error> {
+    let (texts, firsts) = (batch.row_texts()?, batch.completion_starts()?);
+    let rivals: Vec<String> = batch.column("rival").into_iter().flatten().collect();
+    let prompts = Prompts::new();
+    prompts.add_messages(&batch.messages());
+    let scores = LanguageModel::open("policy")?.score(&prompts, &rivals)?;
+    log::write(log::Level::Info, &format!("{texts:?} {firsts:?} {:?} {:?}", scores.starts()?, scores.ends()?));
+    let (starts, ends, offsets) = (batch.starts()?, batch.ends()?, batch.offsets());
+    let mut weights = Vec::new();
+    for (row, range) in offsets.windows(2).enumerate() {
+        let length = texts[row].chars().count() as u32 - firsts[row];
+        for token in range[0] as usize..range[1] as usize {
+            let own = ends[token].saturating_sub(starts[token].max(firsts[row]));
+            weights.push(own as f32 / length.max(1) as f32);
+        }
+    }
+    Ok(weights)
+}
+
 impl objective::Guest for Bare {
-    /// The weighted mean of the negative log-likelihood: `-(logprobs * weights).sum() / total-weight`.
+    /// The weighted mean of the negative log-likelihood: `-(logprobs * weights).sum() / total-weight`. With the setting `draws` the mean is over
+    /// so many candidates of each token.
     fn objective(batch: &Batch) -> Result<Tensor, Error> {
-        let logprobs = batch.token_logprobs("policy")?;
+        let draws: u32 = setting("draws").parse().map_err(|_| Error::BadSettings("`draws` is no number".into()))?;
+        let logprobs = if draws == 0 {
+            batch.token_logprobs("policy")?
+        } else {
+            let samples = batch.samples(draws, 2.0)?;
+            log::write(log::Level::Info, &format!("{:?} of {}", samples.read_ints(), batch.vocabulary()));
+            batch.candidate_logprobs("policy", &samples)?.mean_dim(2).reshape(&batch.weights().shape())
+        };
         let total = batch.total_weight() as f32;
         Ok(logprobs.mul(&batch.weights()).sum().neg().mul_scalar(1.0 / total))
     }

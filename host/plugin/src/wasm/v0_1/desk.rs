@@ -169,6 +169,19 @@ impl CallState {
         Ok((push(table, values?, &desk.limits)?, push(table, indices?, &desk.limits)?))
     }
 
+    /// Refuses a tensor of this size that the host is about to make for the plugin, if it would be over a budget.
+    pub(crate) fn admit_bytes(&mut self, wanted: u64) -> wasmtime::Result<()> {
+        let (desk, _, clock) = self.desk()?;
+        desk.admit(clock, wanted)
+    }
+
+    /// As [`Self::admit_bytes`], for a tensor as large as another.
+    pub(crate) fn admit_like(&mut self, id: TensorId) -> wasmtime::Result<()> {
+        let (desk, _, clock) = self.desk()?;
+        let wanted = size::bytes(&desk.engine.shape(id).map_err(tensor_fault)?);
+        desk.admit(clock, wanted)
+    }
+
     /// Asks the engine about a tensor.
     pub(crate) fn look<T>(
         &mut self,

@@ -8,6 +8,7 @@ use tunesmith_core::model::{self, LanguageModel};
 use tunesmith_core::stage::{self, Curated};
 
 use super::desk::Handle;
+use crate::wasm::fault::Cause;
 
 /// `data.examples`.
 pub struct Examples(pub(crate) Arc<data::Examples>);
@@ -84,6 +85,12 @@ impl Table<'_> {
 
     pub(crate) fn completions(&self) -> Vec<Option<String>> {
         self.0.iter().map(|example| example.completion.clone()).collect()
+    }
+
+    /// The conversation before each completion, as JSON.
+    pub(crate) fn messages(&self) -> wasmtime::Result<Vec<String>> {
+        let failed = |error: serde_json::Error| Cause::Host(format!("a conversation has no JSON form: {error}"));
+        self.0.iter().map(|example| Ok(serde_json::to_string(&example.messages).map_err(failed)?)).collect()
     }
 
     pub(crate) fn columns(&self) -> Vec<String> {

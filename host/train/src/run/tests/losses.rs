@@ -62,6 +62,7 @@ fn micro_batches(case: &Case) -> Vec<Arc<MicroBatch>> {
             tokens: row.input_ids.clone(),
             mask: row.labels.iter().enumerate().map(|(place, label)| 0 < place && *label != -100).collect(),
             is_chosen: None,
+            source: None,
         })
     };
     let sizes = if case.micro_batch_sizes.is_empty() { vec![case.rows.len()] } else { case.micro_batch_sizes.clone() };

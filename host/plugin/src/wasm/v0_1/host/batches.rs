@@ -1,14 +1,19 @@
 //! `batches`: a micro-batch as tokens, and as tensors.
 
+use tunesmith_core::data::{RowText, Span};
 use tunesmith_core::error::ServiceError;
-use tunesmith_core::stage::Port;
+use tunesmith_core::stage::{self, Draws, Port};
 use wasmtime::component::Resource;
 
 use crate::wasm::fault::Cause;
 use crate::wasm::v0_1::bindings::tunesmith::method::{batches, types};
 use crate::wasm::v0_1::call::{CallState, refusal};
-use crate::wasm::v0_1::desk::Handle;
+use crate::wasm::v0_1::desk::{Handle, tensor_fault};
+use crate::wasm::v0_1::size;
 use crate::wasm::v0_1::views::{Batch, TokenBatch};
+
+/// What a host function gives that may decline.
+type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
 
 impl batches::Host for CallState {}
 
@@ -40,6 +45,26 @@ impl batches::HostTokenBatch for CallState {
 
     fn texts(&mut self, batch: Resource<TokenBatch>) -> wasmtime::Result<Vec<String>> {
         Ok(self.table.get(&batch)?.0.rows.iter().flat_map(|row| row.texts.iter().cloned()).collect())
+    }
+
+    fn messages(&mut self, batch: Resource<TokenBatch>) -> wasmtime::Result<Vec<String>> {
+        self.table.get(&batch)?.table().messages()
+    }
+
+    fn row_texts(&mut self, batch: Resource<TokenBatch>) -> Answer<Vec<String>> {
+        self.of_texts(&batch, |texts| texts.iter().map(|row| row.text.clone()).collect())
+    }
+
+    fn completion_starts(&mut self, batch: Resource<TokenBatch>) -> Answer<Vec<u32>> {
+        self.of_texts(&batch, |texts| texts.iter().map(|row| row.completion_start).collect())
+    }
+
+    fn starts(&mut self, batch: Resource<TokenBatch>) -> Answer<Vec<u32>> {
+        self.of_texts(&batch, |texts| spans(texts).map(|span| span.start).collect())
+    }
+
+    fn ends(&mut self, batch: Resource<TokenBatch>) -> Answer<Vec<u32>> {
+        self.of_texts(&batch, |texts| spans(texts).map(|span| span.end).collect())
     }
 
     fn token_logprobs(
@@ -98,6 +123,41 @@ impl batches::HostBatch for CallState {
         self.port(&batch, &Port::TokenLogprobs(under))
     }
 
+    fn vocabulary(&mut self, batch: Resource<Batch>) -> wasmtime::Result<u32> {
+        Ok(self.table.get(&batch)?.0.vocabulary() as u32)
+    }
+
+    fn samples(&mut self, batch: Resource<Batch>, count: u32, temperature: f32) -> Answer<Resource<Handle>> {
+        expect(0 < count, || "samples: 0 are none".into())?;
+        expect(temperature.is_finite() && 0.0 < temperature, || {
+            format!("samples: a temperature of {temperature} is not above 0.0")
+        })?;
+        let seed = self.stream("candidates", self.samplings);
+        self.samplings += 1;
+        let batch = self.table.get(&batch)?.0.clone();
+        self.admit_candidates(batch.as_ref(), u64::from(count))?;
+        let draws = Draws { count: count as usize, temperature, seed };
+        Ok(match self.serve(|| batch.samples(&draws))? {
+            Ok(id) => Ok(self.hand_over(id)?),
+            Err(error) => Err(refusal(&error)),
+        })
+    }
+
+    fn candidate_logprobs(
+        &mut self,
+        batch: Resource<Batch>,
+        under: String,
+        candidates: Resource<Handle>,
+    ) -> Answer<Resource<Handle>> {
+        let batch = self.table.get(&batch)?.0.clone();
+        let candidates = self.id(&candidates)?;
+        self.admit_like(candidates)?;
+        Ok(match self.serve(|| batch.candidate_logprobs(&under, candidates))? {
+            Ok(id) => Ok(self.hand_over(id)?),
+            Err(error) => Err(refusal(&error)),
+        })
+    }
+
     fn groups(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Resource<Handle>> {
         self.sure_port(&batch, &Port::Groups)
     }
@@ -144,7 +204,34 @@ impl batches::HostBatch for CallState {
     }
 }
 
+/// The spans of all tokens, flat.
+fn spans(texts: &[RowText]) -> impl Iterator<Item = &Span> {
+    texts.iter().flat_map(|row| &row.spans)
+}
+
+fn expect(is_fine: bool, what: impl FnOnce() -> String) -> wasmtime::Result<()> {
+    if is_fine { Ok(()) } else { Err(Cause::Misuse(what()).into()) }
+}
+
 impl CallState {
+    /// Asks for the texts of the rows, which the host works out at the first call.
+    fn of_texts<T>(&mut self, batch: &Resource<TokenBatch>, pick: impl FnOnce(&[RowText]) -> T) -> Answer<T> {
+        let texts = self.table.get(batch)?.0.row_texts.clone();
+        Ok(self.serve(|| texts.row_texts())?.map(|texts| pick(&texts)).map_err(|error| refusal(&error)))
+    }
+
+    /// Refuses candidates that would be over a budget, before the host draws them.
+    fn admit_candidates(&mut self, batch: &dyn stage::Batch, count: u64) -> wasmtime::Result<()> {
+        let failed = |error: ServiceError| Cause::Host(format!("the batch cannot tell its tokens: {error}"));
+        let engine = batch.tensors();
+        let Some(tokens) = batch.port(&Port::Tokens).map_err(failed)? else {
+            return Err(Cause::Host("the batch has no tokens".into()).into());
+        };
+        let shape = engine.shape(tokens);
+        engine.release(tokens);
+        self.admit_bytes(size::bytes(&shape.map_err(tensor_fault)?).saturating_mul(count))
+    }
+
     /// Asks the batch for a tensor: a forward pass of the host, as often as not.
     fn ask_port(
         &mut self,

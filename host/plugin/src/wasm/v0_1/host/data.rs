@@ -4,7 +4,6 @@ use tunesmith_core::stage::Choice;
 use wasmtime::component::Resource;
 
 use crate::text;
-use crate::wasm::fault::Cause;
 use crate::wasm::v0_1::bindings::tunesmith::method::data;
 use crate::wasm::v0_1::call::{CallState, row};
 use crate::wasm::v0_1::views::{Examples, TrainingSet};
@@ -29,8 +28,7 @@ impl data::HostExamples for CallState {
     }
 
     fn messages(&mut self, pool: Resource<Examples>) -> wasmtime::Result<Vec<String>> {
-        let rows = &self.table.get(&pool)?.0.rows;
-        rows.iter().map(|example| Ok(serde_json::to_string(&example.messages).map_err(|error| json(&error))?)).collect()
+        self.table.get(&pool)?.table().messages()
     }
 
     fn columns(&mut self, pool: Resource<Examples>) -> wasmtime::Result<Vec<String>> {
@@ -49,10 +47,6 @@ impl data::HostExamples for CallState {
         self.table.delete(pool)?;
         Ok(())
     }
-}
-
-fn json(error: &serde_json::Error) -> Cause {
-    Cause::Trap(format!("a conversation has no JSON form: {error}"))
 }
 
 impl data::HostTrainingSet for CallState {

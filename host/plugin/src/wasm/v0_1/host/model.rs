@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tunesmith_core::data::Span;
 use tunesmith_core::error::ServiceError;
 use tunesmith_core::model::{self as core, Finish, ForwardInput, LanguageModel, Message, Prompt};
 use wasmtime::component::Resource;
@@ -159,6 +160,14 @@ impl model::HostScores for CallState {
         Ok(self.table.get(&scores)?.0.iter().flat_map(|score| score.token_logprobs.iter().copied()).collect())
     }
 
+    fn starts(&mut self, scores: Resource<Scores>) -> Answer<Vec<u32>> {
+        Ok(spans(&self.table.get(&scores)?.0, |span| span.start))
+    }
+
+    fn ends(&mut self, scores: Resource<Scores>) -> Answer<Vec<u32>> {
+        Ok(spans(&self.table.get(&scores)?.0, |span| span.end))
+    }
+
     fn drop(&mut self, scores: Resource<Scores>) -> wasmtime::Result<()> {
         self.table.delete(scores)?;
         Ok(())
@@ -292,7 +301,7 @@ impl model::HostLanguageModel for CallState {
         Ok(match self.serve(|| model.score(&prompts, &completions))? {
             Ok(scores) => {
                 expect_count("score", scores.len() as u64, prompts.len() as u64)?;
-                self.hold(scores.iter().map(|score| 4 * score.token_logprobs.len()).sum())?;
+                self.hold(scores.iter().map(|score| 12 * score.token_logprobs.len()).sum())?;
                 Ok(self.push(Scores(scores))?)
             }
             Err(error) => Err(refusal(&error)),
@@ -406,6 +415,18 @@ impl CallState {
             None => Err(Cause::Misuse(missing()).into()),
         }
     }
+}
+
+/// One number of the span of each token, flat.
+fn spans(scores: &[core::Score], pick: impl Fn(&Span) -> u32) -> Result<Vec<u32>, types::Error> {
+    let of = |score: &core::Score| {
+        let spans = score.spans.as_ref().filter(|spans| spans.len() == score.token_logprobs.len());
+        spans.map(|spans| spans.iter().map(&pick).collect::<Vec<_>>())
+    };
+    let spans: Option<Vec<Vec<u32>>> = scores.iter().map(of).collect();
+    spans.map(|spans| spans.concat()).ok_or_else(|| {
+        refusal(&ServiceError::Unsupported("the model does not tell where its tokens stand in a completion".into()))
+    })
 }
 
 fn expect(is_fine: bool, what: impl FnOnce() -> String) -> wasmtime::Result<()> {
