@@ -225,10 +225,12 @@ mod recipe {
 
     #[test]
     fn measuring_without_a_set_is_refused() {
-        let lab = Lab::new();
-        lab.replace("recipe.toml", "eval = \"test.jsonl\"\n", "");
-        lab.append("recipe.toml", "[plugins]\nx = \"x.wasm\"\n[measure]\nplugin = \"x\"\n");
-        lab.check(&["recipe.toml:11", "`measure`", "`data.eval` is missing", "hint:"]);
+        for stage in ["measure", "answer"] {
+            let lab = Lab::new();
+            lab.replace("recipe.toml", "eval = \"test.jsonl\"\n", "");
+            lab.append("recipe.toml", &format!("[plugins]\nx = \"x.wasm\"\n[{stage}]\nplugin = \"x\"\n"));
+            lab.check(&["recipe.toml:11", &format!("`{stage}`"), "`data.eval` is missing", "hint:"]);
+        }
     }
 }
 

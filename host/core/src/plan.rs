@@ -167,6 +167,8 @@ pub struct MeasurePlan {
     pub every: u32,
     /// Whether the KL divergence from the base model is computed.
     pub kl: bool,
+    /// Rows per `answer` call.
+    pub chunk: usize,
 }
 
 impl Plan {
@@ -195,6 +197,7 @@ impl Plan {
             measure: MeasurePlan {
                 every: recipe.measure.as_ref().and_then(|measure| measure.every).unwrap_or(0),
                 kl: recipe.measure.as_ref().is_some_and(|measure| measure.kl.unwrap_or(true)),
+                chunk: recipe.answer.as_ref().and_then(|answer| answer.chunk).unwrap_or(32),
             },
         };
         plan.check(text)?;
@@ -236,7 +239,7 @@ impl Plan {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let share = |value: f64| (0.0..1.0).contains(&value);
         let at_least_0 = |value: f64| value.is_finite() && value >= 0.0;
-        let rules: [(bool, &str, &str); 14] = [
+        let rules: [(bool, &str, &str); 15] = [
             (train.batch >= 1, "train.batch", "must be at least 1"),
             (
                 train.micro_batch >= 1 && train.batch.is_multiple_of(train.micro_batch.max(1)),
@@ -253,6 +256,7 @@ impl Plan {
             (self.generate.max_tokens >= 1, "generate.max-tokens", "must be at least 1"),
             (self.generate.batch >= 1, "generate.batch", "must be at least 1"),
             (self.generate.chunk >= 1, "curate.chunk", "must be at least 1"),
+            (self.measure.chunk >= 1, "answer.chunk", "must be at least 1"),
             (
                 self.model.lora.as_ref().is_none_or(|lora| lora.rank >= 1 && positive(lora.alpha)),
                 "model.adapter",
@@ -345,7 +349,6 @@ fn stages(recipe: &Recipe) -> Vec<StagePlan> {
         (Stage::Weigh, &recipe.weigh),
         (Stage::Objective, &recipe.objective),
         (Stage::Edit, &recipe.edit),
-        (Stage::Answer, &recipe.answer),
         (Stage::Retain, &recipe.retain),
     ];
     let mut stages: Vec<StagePlan> = single
@@ -354,6 +357,7 @@ fn stages(recipe: &Recipe) -> Vec<StagePlan> {
         .collect();
     stages.extend(recipe.curate.iter().map(|it| plan(Stage::Curate, &it.plugin, &it.settings, 1.0)));
     stages.extend(recipe.measure.iter().map(|it| plan(Stage::Measure, &it.plugin, &it.settings, 1.0)));
+    stages.extend(recipe.answer.iter().map(|it| plan(Stage::Answer, &it.plugin, &it.settings, 1.0)));
     stages
         .extend(recipe.reward.iter().map(|it| plan(Stage::Reward, &it.plugin, &it.settings, it.weight.unwrap_or(1.0))));
     stages.sort_by_key(|stage| stage.stage);
@@ -418,6 +422,7 @@ mod tests {
         check("[train]\nkeep-checkpoints = 0\n", "line 7: `train.keep-checkpoints`: must be at least 1");
         check("[train]\nbetas = [0.9, 1.0]\n", "must both be at least 0 and less than 1");
         check("[curate]\nplugin = \"x\"\nchunk = 0\n", "`curate.chunk`: must be at least 1");
+        check("[answer]\nplugin = \"x\"\nchunk = 0\n", "line 8: `answer.chunk`: must be at least 1");
     }
 
     #[test]

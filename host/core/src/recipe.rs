@@ -46,7 +46,7 @@ pub struct Recipe {
     /// How good is the model?
     pub measure: Option<Measure>,
     /// How does the model respond at test time?
-    pub answer: Option<StageUse>,
+    pub answer: Option<Answer>,
     /// Which cache entries stay?
     pub retain: Option<StageUse>,
 }
@@ -172,6 +172,19 @@ pub struct Curate {
     #[serde(default)]
     pub settings: Map<String, Value>,
     /// Rows per call. Default 32. A method that compares all rows needs a chunk as large as the pool.
+    pub chunk: Option<usize>,
+}
+
+/// `[answer]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Answer {
+    /// A name from `[plugins]`.
+    pub plugin: String,
+    /// Settings, checked against the plugin's schema.
+    #[serde(default)]
+    pub settings: Map<String, Value>,
+    /// Rows per call. Default 32. A method that compares the rows of a set needs a chunk as large as the set.
     pub chunk: Option<usize>,
 }
 

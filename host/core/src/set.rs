@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::extra::ExtraParameter;
 use crate::memory::Memory;
-use crate::stage::{Credit, Curate, Judge, Measure, Objective, Reward, Weigh};
+use crate::stage::{Answer, Credit, Curate, Judge, Measure, Objective, Reward, Weigh};
 
 /// A stage's implementation and the name that reports and traces call it by.
 pub struct Named<S: ?Sized> {
@@ -48,6 +48,8 @@ pub struct Stages {
     pub parameters: Vec<ExtraParameter>,
     /// How good is the model?
     pub measure: Option<Named<dyn Measure>>,
+    /// How does the model respond at test time? Absent: greedily.
+    pub answer: Option<Named<dyn Answer>>,
     /// What plugins keep between their calls. Names are unique and the same in every run of a plan.
     pub memories: Vec<Named<dyn Memory>>,
 }

@@ -1,5 +1,6 @@
-//! How good is the model? Greedy answers to each evaluation set, numbers on them, and the metrics that stages make of those.
+//! How good is the model? Answers to each evaluation set, numbers on them, and the metrics that stages make of those.
 
+mod answers;
 mod divergence;
 mod statistics;
 
@@ -11,11 +12,12 @@ use tunesmith_core::call::Services;
 use tunesmith_core::data::{Answered, Evaluation};
 use tunesmith_core::error::CallError;
 use tunesmith_core::model::Prompt;
-use tunesmith_core::set::{Event, Observer, Stages};
+use tunesmith_core::plan::Plan;
+use tunesmith_core::set::{Observer, Stages};
 use tunesmith_core::stage::{Measure, Stage};
 
 use crate::batch::PolicyPair;
-use crate::generate::{self, Generation, Generator, Sampling};
+use crate::generate::{Finish, Generation};
 use crate::model::logprobs::Pair;
 use crate::objective::BUILT_IN;
 use crate::run::{EvalSet, RunError};
@@ -27,6 +29,7 @@ pub use statistics::Statistics;
 
 /// Measures a model on evaluation sets.
 pub(crate) struct Evaluator<'a> {
+    pub(crate) plan: &'a Plan,
     pub(crate) host: &'a Host,
     pub(crate) stages: &'a Stages,
     /// Whether the divergence from the reference is measured.
@@ -104,7 +107,7 @@ impl Evaluator<'_> {
         let prompts =
             set.examples.iter().map(|example| self.host.encoder.prompt(&Prompt::Chat(example.messages.clone())));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
-        let answers = self.answers(&prompts, models, work, observer)?;
+        let answers = self.answers(set, &prompts, models, work, observer)?;
         let mut statistics = vec![
             ("answer-logprob".to_owned(), answers.iter().map(|answer| sum(&answer.logprobs)).collect()),
             ("answer-tokens".to_owned(), answers.iter().map(|answer| answer.ids.len() as f64).collect()),
@@ -116,38 +119,9 @@ impl Evaluator<'_> {
         let rows = set.examples.iter().zip(answers).map(|(example, answer)| Answered {
             example: Arc::clone(example),
             answer: answer.text,
-            is_finished: answer.finish != generate::Finish::Length,
+            is_finished: answer.finish != Finish::Length,
         });
         Ok(Evaluation { name: set.name.clone(), rows: rows.collect(), statistics })
-    }
-
-    /// A greedy answer to each prompt.
-    fn answers(
-        &self,
-        prompts: &[Vec<u32>],
-        models: &PolicyPair,
-        work: &str,
-        observer: &mut dyn Observer,
-    ) -> Result<Vec<Generation>, RunError> {
-        observer.event(Event::Begin { work, total: Some(prompts.len() as u64) });
-        let numbered: Vec<generate::Prompt> =
-            prompts.iter().map(|ids| generate::Prompt { ids: ids.clone(), stream: 0 }).collect();
-        let mut sampling = Sampling::greedy(self.host.plan.max_tokens as usize, self.host.encoder.ends());
-        sampling.batch = self.host.plan.batch.max(1) as usize;
-        let mut finished = 0;
-        let answers = Generator::new(&models.policy, self.host.encoder.tokenizer()).generate(
-            &numbered,
-            &sampling,
-            &mut |progress| {
-                if finished < progress.finished {
-                    let note = format!("{} tokens", progress.tokens);
-                    observer.event(Event::Advance { units: (progress.finished - finished) as u64, note: &note });
-                    finished = progress.finished;
-                }
-            },
-        )?;
-        observer.event(Event::Finish);
-        Ok(answers)
     }
 
     /// How likely the gold completions are; nothing if no row has one. Rows without one count 0 tokens.
@@ -162,13 +136,8 @@ impl Evaluator<'_> {
                 None => Ok(Pair { prompt: self.host.encoder.prompt(&prompt)?, completion: Vec::new() }),
             }
         };
-        let mut pairs = set.examples.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
-        // A gold completion that is longer than the model can read counts as far as it can.
-        let positions = models.policy.config().max_positions;
-        for pair in &mut pairs {
-            pair.completion.truncate(positions.saturating_sub(pair.prompt.len()));
-        }
-        let scores = models.policy.score(&pairs, self.host.plan.batch.max(1) as usize)?;
+        let pairs = set.examples.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+        let scores = models.policy.score(&Self::readable(pairs, models), self.batch())?;
         Ok(vec![
             ("reference-logprob".into(), scores.iter().map(|score| sum(score)).collect()),
             ("reference-tokens".into(), scores.iter().map(|score| score.len() as f64).collect()),
@@ -191,7 +160,21 @@ impl Evaluator<'_> {
             .zip(answers)
             .map(|(prompt, answer)| Pair { prompt: prompt.clone(), completion: answer.ids.clone() })
             .collect();
-        Ok(divergence::means(models, &pairs, self.host.plan.batch.max(1) as usize)?)
+        Ok(divergence::means(models, &pairs, self.batch())?)
+    }
+
+    /// A completion that is longer than the model can read counts as far as it can.
+    fn readable(mut pairs: Vec<Pair>, models: &PolicyPair) -> Vec<Pair> {
+        let positions = models.policy.config().max_positions;
+        for pair in &mut pairs {
+            pair.completion.truncate(positions.saturating_sub(pair.prompt.len()));
+        }
+        pairs
+    }
+
+    /// Sequences that run together.
+    fn batch(&self) -> usize {
+        self.host.plan.batch.max(1) as usize
     }
 }
 

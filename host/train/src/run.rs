@@ -79,7 +79,8 @@ pub fn evaluate(
         None => reference.clone(),
     };
     let models = PolicyPair { policy, reference };
-    let evaluator = Evaluator { host: &host, stages: &inputs.stages, with_kl: plan.measure.kl && adapter.is_some() };
+    let with_kl = plan.measure.kl && adapter.is_some();
+    let evaluator = Evaluator { plan, host: &host, stages: &inputs.stages, with_kl };
     let mut sets = Vec::new();
     for set in &inputs.evals {
         let measured =

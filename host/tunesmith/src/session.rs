@@ -144,10 +144,10 @@ fn expect_known_work(written: &Written, plan: &Plan, purpose: Purpose) -> Result
         let fault = written.fault(stage.stage.name(), "the trainer does not call this stage yet");
         return Err(Error::recipe(fault.hint(format!("it calls {names}"))));
     }
-    let has_measure = plan.stage(Stage::Measure).is_some();
-    if plan.data.eval.is_empty() && (has_measure || purpose == Purpose::Evaluate) {
+    let stage = [Stage::Measure, Stage::Answer].into_iter().find(|stage| plan.stage(*stage).is_some());
+    if plan.data.eval.is_empty() && (stage.is_some() || purpose == Purpose::Evaluate) {
         let what = "there is nothing to measure on: `data.eval` is missing";
-        let field = if has_measure { "measure" } else { "data" };
+        let field = stage.map_or("data", Stage::name);
         return Err(Error::recipe(written.fault(field, what).hint("add `eval = \"test.jsonl\"` to `[data]`")));
     }
     Ok(())

@@ -21,7 +21,8 @@ use crate::plugins::Placed;
 use crate::written::Written;
 
 /// The stages that the trainer calls.
-pub(crate) const STAGES: [Stage; 5] = [Stage::Curate, Stage::Judge, Stage::Weigh, Stage::Objective, Stage::Measure];
+pub(crate) const STAGES: [Stage; 6] =
+    [Stage::Curate, Stage::Judge, Stage::Weigh, Stage::Objective, Stage::Measure, Stage::Answer];
 
 type Rows = Vec<Arc<Example>>;
 
@@ -199,7 +200,8 @@ fn stages(plugins: &[Placed]) -> Stages {
             Stage::Reward => {
                 stages.rewards.extend(plugin.reward().map(|it| Named { weight: *weight, ..Named::new(name, it) }));
             }
-            Stage::Edit | Stage::Answer | Stage::Retain => {}
+            Stage::Answer => stages.answer = plugin.answer().map(|it| Named::new(name, it)),
+            Stage::Edit | Stage::Retain => {}
         }
     }
     stages.memories = memories(plugins);

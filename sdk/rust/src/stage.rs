@@ -94,7 +94,7 @@ pub trait Measure: Plugin {
 
 /// How does the model respond at test time?
 pub trait Answer: Plugin {
-    /// Returns one answer per row, in order. Called in evaluation and serving.
+    /// Returns one answer per row, in order. Called in evaluation and serving. Rows have no gold completion: there is none at test time.
     ///
     /// # Errors
     ///

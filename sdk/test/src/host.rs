@@ -332,13 +332,14 @@ impl PretendHost {
         Ok(metrics)
     }
 
-    /// Lets the plugin answer these rows.
+    /// Lets the plugin answer these rows, which it sees without their gold completions, as the real host shows them.
     ///
     /// # Errors
     ///
     /// Fails when the plugin declines.
     pub fn answer<P: Answer>(&self, rows: &[Row]) -> Result<Vec<String>, Error> {
-        let pool = Pool { rows: rows.to_vec(), round: self.round };
+        let asked = rows.iter().map(|row| Row { completion: None, ..row.clone() });
+        let pool = Pool { rows: asked.collect(), round: self.round };
         let answers = self.run(|plugin: &mut P| plugin.answer(&Examples::from_host(&pool)))?;
         expect_length("answers", answers.len(), rows.len(), "rows");
         Ok(answers)

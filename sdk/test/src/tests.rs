@@ -115,6 +115,7 @@ impl Measure for All {
 
 impl Answer for All {
     fn answer(&self, examples: &Examples) -> Result<Vec<String>, Error> {
+        assert!(examples.completions().iter().all(Option::is_none), "there is no gold at test time");
         let scores = Model::open("judge")?
             .score_next(&Prompts::new().users(&examples.prompts()), &["yes".into(), "no".into()])?;
         Ok(scores.chunks(2).map(|pair| if pair[0] > pair[1] { "yes" } else { "no" }.to_owned()).collect())

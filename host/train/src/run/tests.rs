@@ -1,5 +1,6 @@
 //! Runs on the tiny model: losses against TRL's, handles against plain tensors, traces, faults.
 
+mod answers;
 mod faults;
 mod losses;
 mod resume;

@@ -278,7 +278,8 @@ impl<'a> Whole<'a> {
     }
 
     fn measure(&mut self, models: &PolicyPair, step: u32) -> Result<(), RunError> {
-        let evaluator = Evaluator { host: self.host, stages: &self.inputs.stages, with_kl: self.plan.measure.kl };
+        let (plan, stages) = (self.plan, &self.inputs.stages);
+        let evaluator = Evaluator { plan, host: self.host, stages, with_kl: plan.measure.kl };
         for set in &self.inputs.evals {
             if step == 0 && self.summary.sets.iter().any(|known| known.name == set.name) {
                 continue;

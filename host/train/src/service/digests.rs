@@ -170,6 +170,14 @@ pub(crate) fn of_evaluation(evaluation: &Evaluation) -> String {
     parts.digest()
 }
 
+pub(crate) fn of_texts(texts: &[String]) -> String {
+    let mut parts = Parts::default();
+    for text in texts {
+        parts.text(text);
+    }
+    parts.digest()
+}
+
 pub(crate) fn of_metrics(metrics: &[(String, f64)]) -> String {
     let mut parts = Parts::default();
     for (name, value) in metrics {

@@ -13,16 +13,16 @@ use tunesmith_core::memory::Memory;
 use tunesmith_core::model::{Prompt, Sampling};
 use tunesmith_core::plan::Plan;
 use tunesmith_core::set::{Event, Named, Observer, Stages};
-use tunesmith_core::stage::{Choice, Curate, Curated, Weigh};
+use tunesmith_core::stage::{Answer, Choice, Curate, Curated, Weigh};
 use tunesmith_core::trace::verify;
 
 use super::{LORA, inputs_of, plan};
 use crate::run::{RunError, RunSummary, Standing, resume, run, standing};
 use crate::test_folder::chat_folder;
 
-const TABLES: &str = "[train]\nsteps = 5\nbatch = 3\nmicro-batch = 3\nlearning-rate = 0.01\ncheckpoint-every = 2\n[generate]\nmax-tokens = 4\n[plugins]\nt = \"t.wasm\"\n[curate]\nplugin = \"t\"\nchunk = 3\n[weigh]\nplugin = \"t\"\n[measure]\nplugin = \"t\"\nevery = 2\n";
+const TABLES: &str = "[train]\nsteps = 5\nbatch = 3\nmicro-batch = 3\nlearning-rate = 0.01\ncheckpoint-every = 2\n[generate]\nmax-tokens = 4\n[plugins]\nt = \"t.wasm\"\n[curate]\nplugin = \"t\"\nchunk = 3\n[weigh]\nplugin = \"t\"\n[measure]\nplugin = \"t\"\nevery = 2\n[answer]\nplugin = \"t\"\nchunk = 1\n";
 
-/// Two stages with one memory: how many calls there were, which decides what they answer.
+/// Three stages with one memory: how many calls there were, which decides what they answer.
 #[derive(Default)]
 struct Counting {
     calls: Mutex<u64>,
@@ -68,6 +68,13 @@ impl Weigh for Counting {
     }
 }
 
+impl Answer for Counting {
+    fn answer(&self, examples: Arc<Examples>, call: &mut Call) -> Result<Vec<String>, CallError> {
+        let number = self.call(call);
+        Ok(examples.rows.iter().map(|row| format!("{}{number}", row.prompt())).collect())
+    }
+}
+
 impl Memory for Counting {
     fn save(&self) -> Option<Arc<Vec<u8>>> {
         let calls = *self.calls.lock().expect("no panic");
@@ -84,6 +91,7 @@ fn stages(counting: &Arc<Counting>) -> Stages {
     Stages {
         curate: Some(Named::new("t", Arc::clone(counting) as _)),
         weigh: Some(Named::new("t", Arc::clone(counting) as _)),
+        answer: Some(Named::new("t", Arc::clone(counting) as _)),
         memories: vec![Named::new("t", Arc::clone(counting) as _)],
         ..Stages::default()
     }
