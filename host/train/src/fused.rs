@@ -5,6 +5,7 @@
 //!
 //! Each function takes tensors with or without autodiff; gradients flow to every float argument that says so.
 
+mod adamw;
 mod attention;
 mod flex;
 mod gate;
@@ -19,6 +20,40 @@ mod tests;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
+use burn_flex::Flex;
+
+/// The numbers of one step of `AdamW`, rounded once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// How much of the running means of the gradient and of its square stays.
+    pub betas: [f32; 2],
+    /// How much of the new gradient and of its square is added.
+    pub rests: [f32; 2],
+    /// Multiplies the root of the square, for its bias.
+    pub root: f32,
+    /// Is added to it.
+    pub epsilon: f32,
+    /// Multiplies the change: the learning rate, and the bias of the mean.
+    pub rate: f32,
+    /// How much of the parameter stays: 1 without weight decay.
+    pub keep: f32,
+}
+
+/// One step of `AdamW` (Loshchilov and Hutter 2019, arXiv 1711.05101) for a parameter, flat, with its gradient and the running means of the
+/// gradient and of its square: gives parameter, mean and square after it. No graph is kept, and both forms give the same bits.
+pub fn adamw(
+    [value, mean, square]: [Tensor<1>; 3],
+    gradient: Tensor<1>,
+    step: &AdamStep,
+) -> [Tensor<1>; 3] {
+    let found = [&value, &mean, &square, &gradient].map(flex::constant);
+    let [Some(own_value), Some(own_mean), Some(own_square), Some(own_gradient)] = found else {
+        return plain::adamw([value, mean, square], gradient, step);
+    };
+    // Nobody else may hold the memory, or it is copied before it is changed.
+    drop((value, mean, square, gradient));
+    adamw::adamw([own_value, own_mean, own_square], own_gradient, step).map(Tensor::from_primitive::<Flex>)
+}
 
 /// Log-probability of one target for each hidden state: `log p[n] = z[n, targets[n]] - log sum_v exp(z[n, v])` with `z = hidden weight^T`,
 /// or `cap * tanh(z / cap)` of it if there is a cap.

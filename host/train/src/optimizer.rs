@@ -16,6 +16,7 @@ use tunesmith_core::plan::TrainPlan;
 
 use crate::error::ModelError;
 use crate::extra::ExtraParameters;
+use crate::fused::{self, AdamStep};
 use crate::model::weights::{TensorSource, WeightFiles, headers};
 use crate::model::{Decoder, NamedTensor, WeightType};
 use crate::tensor_values;
@@ -154,22 +155,26 @@ impl AdamW {
 
     /// The new value of one parameter.
     fn step_at<const D: usize>(&mut self, name: &str, value: Tensor<D>, gradient: Tensor<1>, rate: Rate) -> Tensor<D> {
-        let lr = rate.learning;
         let shape = value.dims();
         let [b1, b2] = self.betas;
-        let square = gradient.clone().square().mul_scalar(1.0 - b2);
-        let mean = gradient.mul_scalar(1.0 - b1);
-        let moments = match self.moments.remove(name) {
-            Some(old) => Moments { mean: old.mean.mul_scalar(b1) + mean, square: old.square.mul_scalar(b2) + square },
-            None => Moments { mean, square },
-        };
         let correction = |beta: f64| 1.0 - beta.powi(self.steps as i32);
-        let root = moments.square.clone().sqrt().mul_scalar(correction(b2).powf(-0.5)).add_scalar(self.epsilon);
-        let change = (moments.mean.clone() / root).mul_scalar(lr / correction(b1));
-        self.moments.insert(name.to_owned(), moments);
-        let decay = if rate.is_decayed { lr * self.weight_decay } else { 0.0 };
-        let value = if decay == 0.0 { value } else { value.mul_scalar(1.0 - decay) };
-        value - change.reshape(shape)
+        let decay = if rate.is_decayed { rate.learning * self.weight_decay } else { 0.0 };
+        let step = AdamStep {
+            betas: [b1 as f32, b2 as f32],
+            rests: [(1.0 - b1) as f32, (1.0 - b2) as f32],
+            root: correction(b2).powf(-0.5) as f32,
+            epsilon: self.epsilon as f32,
+            rate: (rate.learning / correction(b1)) as f32,
+            keep: (1.0 - decay) as f32,
+        };
+        let moments = self.moments.remove(name).unwrap_or_else(|| {
+            let zeros = Tensor::zeros([shape.iter().product::<usize>()], &gradient.device());
+            Moments { mean: zeros.clone(), square: zeros }
+        });
+        let flat = value.reshape([-1]);
+        let [flat, mean, square] = fused::adamw([flat, moments.mean, moments.square], gradient, &step);
+        self.moments.insert(name.to_owned(), Moments { mean, square });
+        flat.reshape(shape)
     }
 }
 

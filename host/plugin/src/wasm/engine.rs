@@ -7,10 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use wasmparser::WasmFeatures;
-use wasmtime::component::Component;
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use super::cache::{Cache, Known};
+use super::v0_1::{self, CallState};
 use crate::error::EngineError;
 use crate::outline::Outline;
 
@@ -46,6 +47,8 @@ pub struct Engine {
 
 struct Inner {
     wasmtime: wasmtime::Engine,
+    /// Made once: it takes longer than loading a plugin.
+    imports: Linker<CallState>,
     cache: Option<Cache>,
     is_pooled: bool,
     /// Dropped with the last engine, which ends the clock's thread.
@@ -62,13 +65,15 @@ impl Engine {
         let start = |is_pooled| wasmtime::Engine::new(&config(options, is_pooled));
         let pooled = if options.is_pooled { start(true).ok() } else { None };
         let is_pooled = pooled.is_some();
+        let unfit = |error: wasmtime::Error| EngineError::Engine(format!("{error:#}"));
         let wasmtime = match pooled {
             Some(engine) => engine,
-            None => start(false).map_err(|error| EngineError::Engine(format!("{error:#}")))?,
+            None => start(false).map_err(unfit)?,
         };
+        let imports = v0_1::imports(&wasmtime).map_err(unfit)?;
         let cache = options.cache.as_deref().map(|folder| Cache::open(folder, &wasmtime)).transpose()?;
         let clock = start_clock(wasmtime.clone()).map_err(EngineError::Ticker)?;
-        Ok(Self { inner: Arc::new(Inner { wasmtime, cache, is_pooled, _clock: clock }) })
+        Ok(Self { inner: Arc::new(Inner { wasmtime, imports, cache, is_pooled, _clock: clock }) })
     }
 
     /// Whether slots are reserved in advance.
@@ -78,6 +83,10 @@ impl Engine {
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner.wasmtime
+    }
+
+    pub(crate) fn imports(&self) -> &Linker<CallState> {
+        &self.inner.imports
     }
 
     /// A component that was inspected and compiled before, from the cache.

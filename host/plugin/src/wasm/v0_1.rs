@@ -27,11 +27,11 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, ComponentNamedList, HasSelf, Instance, InstancePre, Lift, Linker, Lower};
 use wasmtime::{Store, UpdateDeadline};
 
+pub(crate) use self::call::CallState;
 pub(crate) use self::stage::Adapters;
 
 use self::bindings::exports::tunesmith::method::state as guest_state;
 use self::bindings::tunesmith::method::types;
-use self::call::CallState;
 use self::state::Keeper;
 use super::engine::{Engine, TICK};
 use super::fault::{Cause, Fault};
@@ -42,6 +42,15 @@ use crate::text;
 
 /// Bytes of the longest text with which a plugin declines.
 const REASON_BYTES: usize = 2_000;
+
+/// Everything that a plugin can import. What it was granted is checked before it is linked, and in each call.
+pub(crate) fn imports(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CallState>> {
+    let mut linker = Linker::new(engine);
+    let mut options = bindings::LinkOptions::default();
+    options.edit(true).retain(true);
+    bindings::Plugin::add_to_linker::<CallState, HasSelf<CallState>>(&mut linker, &options, |state| state)?;
+    Ok(linker)
+}
 
 /// What a plugin is to its calls.
 pub(crate) struct Identity {
@@ -76,11 +85,7 @@ impl WasmPlugin {
         outline: &Outline,
         identity: Identity,
     ) -> wasmtime::Result<Self> {
-        let mut linker = Linker::new(engine.wasmtime());
-        let mut options = bindings::LinkOptions::default();
-        options.edit(true).retain(true);
-        bindings::Plugin::add_to_linker::<CallState, HasSelf<CallState>>(&mut linker, &options, |state| state)?;
-        let pre = linker.instantiate_pre(component)?;
+        let pre = engine.imports().instantiate_pre(component)?;
         let mut plugin = Self {
             identity: Arc::new(identity),
             engine: engine.clone(),

@@ -3,11 +3,23 @@
 use burn::tensor::activation::{gelu_approximate, log_softmax, silu, softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::AdamStep;
+
 /// Hidden states whose logits are formed at once.
 const ROWS: usize = 256;
 
 /// Added to a score that does not count: its exponential is exactly 0, and no row becomes NaN.
 const UNSEEN: f32 = -1e30;
+
+/// As [`super::adamw`].
+pub fn adamw([value, mean, square]: [Tensor<1>; 3], gradient: Tensor<1>, step: &AdamStep) -> [Tensor<1>; 3] {
+    let mean = mean.mul_scalar(step.betas[0]) + gradient.clone().mul_scalar(step.rests[0]);
+    let square = square.mul_scalar(step.betas[1]) + gradient.square().mul_scalar(step.rests[1]);
+    let root = square.clone().sqrt().mul_scalar(step.root).add_scalar(step.epsilon);
+    let change = (mean.clone() / root).mul_scalar(step.rate);
+    let value = if step.keep == 1.0 { value } else { value.mul_scalar(step.keep) };
+    [value - change, mean, square]
+}
 
 /// As [`super::token_logprobs`]. The graph keeps the log-probabilities of the whole vocabulary.
 pub fn token_logprobs(hidden: &Tensor<2>, weight: Tensor<2>, targets: &[u32], cap: Option<f64>) -> Tensor<1> {

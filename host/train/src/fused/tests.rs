@@ -278,3 +278,29 @@ fn the_number_of_threads_changes_no_bit() {
     };
     assert_eq!(result(1), result(3));
 }
+
+#[test]
+fn adamw_has_the_bits_of_the_plain_one_and_leaves_shared_memory_alone() {
+    let tensor = |seed| leaf([40_000], seed).inner();
+    let step = super::AdamStep {
+        betas: [0.9, 0.999],
+        rests: [0.1, 0.001],
+        root: 1.5,
+        epsilon: 1e-8,
+        rate: 0.01,
+        keep: 0.99,
+    };
+    for keep in [1.0, 0.99] {
+        let step = super::AdamStep { keep, ..step };
+        let state = [tensor(21), tensor(22), tensor(23).square()];
+        let before = state.clone().map(tensor_values);
+        let got = super::adamw(state.clone(), tensor(24), &step).map(tensor_values);
+        let expected = plain::adamw(state.clone(), tensor(24), &step).map(tensor_values);
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        for (got, expected) in got.iter().zip(&expected) {
+            assert_eq!(bits(got), bits(expected));
+        }
+        assert_eq!(state.map(tensor_values), before);
+        assert_ne!(got[0], before[0]);
+    }
+}

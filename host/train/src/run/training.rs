@@ -1,5 +1,6 @@
 //! The training loop's parts: what a step picks, calls, computes and notes.
 
+use std::mem;
 use std::sync::Arc;
 
 use tunesmith_core::error::CallError;
@@ -149,7 +150,9 @@ impl Training<'_> {
     /// Updates the policy and the extra parameters.
     pub(crate) fn descend(&mut self, mut gradients: NamedGradients, learning_rate: f64) {
         let of_extra = gradients.split_off(self.extra.all().map(|(key, _)| key));
-        self.models.policy = self.optimizer.update(self.models.policy.clone(), gradients, learning_rate);
+        // The only handle of the policy, so that it is changed where it lies.
+        let policy = mem::replace(&mut self.models.policy, self.models.reference.clone());
+        self.models.policy = self.optimizer.update(policy, gradients, learning_rate);
         let own = |peak| self.rate.with_peak(peak).at(self.step);
         self.optimizer.update_extra(&mut self.extra, of_extra, |peak| peak.map_or(learning_rate, own));
         self.step += 1;
