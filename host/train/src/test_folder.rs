@@ -70,7 +70,7 @@ pub(crate) fn offsets_folder(name: &str) -> TempDir {
     set(folder.path(), "config.json", "vocab_size", json!(560));
     // Logits that differ by some nats.
     set(folder.path(), "config.json", "initializer_range", json!(0.2));
-    let end = if name == "byte-level" { 0 } else { 1 };
+    let end = u32::from(name == "sentencepiece");
     write(folder.path(), "generation_config.json", &json!({"eos_token_id": end}));
     let template =
         "{% for m in messages %}<user>{{ m.content }}<end>{% endfor %}{% if add_generation_prompt %}<model>{% endif %}";

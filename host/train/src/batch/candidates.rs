@@ -28,7 +28,7 @@ impl TensorBatch {
         let (rows, width, count) = (self.layout.rows(), self.layout.width(), draws.count);
         let hidden = self.hidden(Under::Policy)?.inner();
         let policy = self.models.policy.valid();
-        let mut drawn = vec![0_i32; rows * width * count];
+        let mut ids = vec![0_i32; rows * width * count];
         for targets in targets(&self.micro, width).chunks(PLACES) {
             let places: Vec<usize> = targets.iter().map(|target| target.index).collect();
             let logits = tensor_values(policy.logits_at(hidden.clone(), &places));
@@ -36,12 +36,12 @@ impl TensorBatch {
                 let (place, own) = (target.index + 1, target.id as usize);
                 let stream = (((place / width) as u64) << 32) | (place % width) as u64;
                 let may = |id: usize| drawable.get(id).copied().unwrap_or(false) || id == own;
-                let out = &mut drawn[place * count..(place + 1) * count];
+                let out = &mut ids[place * count..(place + 1) * count];
                 fill(out, logits, draws.temperature, may, &mut Random::numbered(draws.seed, stream));
             }
         }
-        let drawn = TensorData::new(drawn, [rows, width, count]);
-        Ok(self.engine.insert_int(Tensor::<3, Int>::from_data(drawn, &self.models.reference.device().inner())))
+        let ids = TensorData::new(ids, [rows, width, count]);
+        Ok(self.engine.insert_int(Tensor::<3, Int>::from_data(ids, &self.models.reference.device().inner())))
     }
 
     /// The log-probability of every candidate, [B, T, K]; 0.0 where nothing is trained on.

@@ -94,7 +94,9 @@ fn forward(state: &mut State) -> Vec<f32> {
     }
     state.logsumexp = rows.iter().map(|row| row.largest + row.sum.ln()).collect();
     for (logprobs, logsumexp) in logprobs.chunks_mut(per_row).zip(&state.logsumexp) {
-        logprobs.iter_mut().for_each(|logprob| *logprob -= logsumexp);
+        for logprob in logprobs {
+            *logprob -= logsumexp;
+        }
     }
     logprobs
 }

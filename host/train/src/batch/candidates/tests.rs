@@ -149,7 +149,7 @@ fn the_label_may_be_drawn_even_if_it_is_special() {
 }
 
 /// The gradients of the policy's parameters of a loss over candidates, and its value.
-fn gradients(lab: &Lab, loss: Tensor<1>) -> BTreeMap<String, Vec<f32>> {
+fn gradients(lab: &Lab, loss: &Tensor<1>) -> BTreeMap<String, Vec<f32>> {
     NamedGradients::of(&lab.models.policy, loss.backward()).values()
 }
 
@@ -173,7 +173,7 @@ fn candidates_are_as_likely_as_by_plain_operations_and_so_are_gradients() {
     let weights: Vec<f32> = (0..rows * width * count).map(|at| ((at * 37) % 11) as f32 - 4.0).collect();
     let weights = Tensor::<3>::from_data(TensorData::new(weights, [rows, width, count]), &Device::flex());
     let (found, expected) =
-        (gradients(&lab, (fused * weights.clone()).sum()), gradients(&lab, (plain * weights).sum()));
+        (gradients(&lab, &(fused * weights.clone()).sum()), gradients(&lab, &(plain * weights).sum()));
     assert!(!found.is_empty() && found.len() == expected.len());
     for ((name, found), (other, expected)) in found.iter().zip(&expected) {
         assert_eq!(name, other);
