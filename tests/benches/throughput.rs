@@ -187,6 +187,7 @@ fn rows(count: usize, length: usize, vocabulary: usize) -> Arc<MicroBatch> {
         tokens: tokens(row, length, vocabulary),
         mask: (0..length).map(|at| 0 < at).collect(),
         is_chosen: None,
+        source: None,
     };
     Arc::new(MicroBatch { rows: (0..count).map(|at| Arc::new(row(at))).collect(), groups: (0..count as i32).collect() })
 }

@@ -59,7 +59,8 @@ pub fn adamw(
 /// or `cap * tanh(z / cap)` of it if there is a cap.
 ///
 /// `hidden` is `[n, width]`, `weight` `[vocabulary, width]` (a transposed view will do); gives `[n]`. Gradients flow to both.
-/// The logits exist only in parts, here and in the backward pass, which computes them again: memory is `O(n)` and not `O(n * vocabulary)`.
+/// The logits exist only in parts. Up to 256 MB of them are kept for the backward pass; where there are more, it computes all again, so that
+/// memory is `O(n)` and not `O(n * vocabulary)`.
 ///
 /// # Panics
 ///

@@ -19,6 +19,13 @@ pub(super) struct Operand {
     is_autodiff: bool,
 }
 
+impl Operand {
+    /// Whether a graph may lead through it.
+    pub(super) fn is_autodiff(&self) -> bool {
+        self.is_autodiff
+    }
+}
+
 /// The tensor as an operand, if it is one of the CPU device in float32.
 pub(super) fn operand<const D: usize>(tensor: &Tensor<D>) -> Option<Operand> {
     if tensor.dtype() != DType::F32 {

@@ -1,5 +1,6 @@
 //! Log-probabilities of targets over a large vocabulary, a part of the vocabulary at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use burn::backend::TensorMetadata;
@@ -19,6 +20,9 @@ const PART: usize = 4096;
 /// Rows whose logits exist at once: with [`PART`], 8 MB.
 const ROWS: usize = 512;
 
+/// Logits that are kept for the backward pass, 256 MB of them; where there are more, all are computed again there.
+const KEPT: usize = 64 << 20;
+
 #[derive(Debug)]
 struct TokenLogprobs;
 
@@ -33,6 +37,8 @@ struct State {
     cap: Option<f32>,
     /// The logarithm of the sum of exponentials of each row.
     logsumexp: Vec<f32>,
+    /// Limited logits by part and block, as [`add_part`] goes through them; empty if there are too many, or nobody will ask.
+    kept: BTreeMap<(usize, usize), FlexTensor>,
 }
 
 /// `per_row` log-probabilities for each row of `hidden`, flat.
@@ -41,10 +47,12 @@ pub(super) fn target_logprobs(
     (targets, per_row): (&[u32], usize),
     cap: Option<f32>,
 ) -> Tensor<1> {
+    let keeps = hidden.is_autodiff() || weight.is_autodiff();
     flex::apply(TokenLogprobs, [hidden, weight], |[hidden, weight]| {
         let (hidden, targets) = (dense(hidden), targets.into());
-        let mut state = State { hidden, weight, targets, per_row, cap, logsumexp: Vec::new() };
-        let logprobs = forward(&mut state);
+        let keeps = keeps && hidden.shape()[0] * weight.shape()[0] <= KEPT;
+        let mut state = State { hidden, weight, targets, per_row, cap, logsumexp: Vec::new(), kept: BTreeMap::new() };
+        let logprobs = forward(&mut state, keeps);
         (flex::tensor(logprobs, &[state.targets.len()]), state)
     })
 }
@@ -57,7 +65,8 @@ struct Running {
     sum: f32,
 }
 
-fn forward(state: &mut State) -> Vec<f32> {
+fn forward(state: &mut State, keeps: bool) -> Vec<f32> {
+    let mut kept = BTreeMap::new();
     let per_row = state.per_row;
     let mut rows = vec![Running { largest: f32::NEG_INFINITY, sum: 0.0 }; state.targets.len() / per_row];
     let mut logprobs = vec![f32::NAN; state.targets.len()];
@@ -90,8 +99,12 @@ fn forward(state: &mut State) -> Vec<f32> {
                     *chosen = found;
                 }
             }
+            if keeps {
+                kept.insert((start, block), logits);
+            }
         }
     }
+    state.kept = kept;
     state.logsumexp = rows.iter().map(|row| row.largest + row.sum.ln()).collect();
     for (logprobs, logsumexp) in logprobs.chunks_mut(per_row).zip(&state.logsumexp) {
         for logprob in logprobs {
@@ -102,6 +115,14 @@ fn forward(state: &mut State) -> Vec<f32> {
 }
 
 impl State {
+    /// The limited logits of a block of rows in a part of the vocabulary.
+    fn logits(&self, hidden: &FlexTensor, part: &FlexTensor) -> FlexTensor {
+        let mut logits = Flex::float_matmul(hidden.clone(), Flex::float_transpose(part.clone()));
+        let width = logits.shape()[1];
+        lanes::each_row(logits.storage_mut(), width, |_, logits| limit(logits, self.cap));
+        logits
+    }
+
     /// Where each part of the vocabulary starts.
     fn parts(&self) -> impl Iterator<Item = usize> + use<> {
         (0..self.weight.shape()[0]).step_by(PART)
@@ -137,7 +158,7 @@ impl Backward<Flex, 2> for TokenLogprobs {
 
     fn backward(self, ops: Ops<State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = dense(grads.consume::<Flex>(&ops.node));
-        let (state, [hidden, weight]) = (ops.state, ops.parents);
+        let (mut state, [hidden, weight]) = (ops.state, ops.parents);
         let zeros = |tensor: &FlexTensor| vec![0.0; tensor.shape().num_elements()];
         let mut sums = Sums {
             hidden: hidden.as_ref().map(|_| zeros(&state.hidden)),
@@ -145,7 +166,7 @@ impl Backward<Flex, 2> for TokenLogprobs {
         };
         for start in state.parts() {
             for block in 0..state.logsumexp.len().div_ceil(ROWS) {
-                add_part(&state, (start, block), elements(&grad), &mut sums);
+                add_part(&mut state, (start, block), elements(&grad), &mut sums);
             }
         }
         for (node, sums, shape) in
@@ -162,11 +183,11 @@ impl Backward<Flex, 2> for TokenLogprobs {
 ///
 /// With `d[n, v] = sum_k grad[n, k] * ((1 if v is target k of n, else 0) - softmax(z[n])[v])`: `d weight` for the hidden states and
 /// `d^T hidden` for the weight.
-fn add_part(state: &State, (start, block): (usize, usize), grad: &[f32], sums: &mut Sums) {
+fn add_part(state: &mut State, (start, block): (usize, usize), grad: &[f32], sums: &mut Sums) {
     let (hidden, part) = (state.block(block).0, state.part(start));
     let width = hidden.shape()[1];
-    let slope =
-        slope(state, (start, block), Flex::float_matmul(hidden.clone(), Flex::float_transpose(part.clone())), grad);
+    let logits = state.kept.remove(&(start, block)).unwrap_or_else(|| state.logits(&hidden, &part));
+    let slope = slope(state, (start, block), logits, grad);
     if let Some(sums) = &mut sums.weight {
         let more = Flex::float_matmul(Flex::float_transpose(slope.clone()), hidden);
         add(&mut sums[start * width..], elements(&more));
@@ -185,7 +206,7 @@ fn limit(logits: &mut [f32], cap: Option<f32>) {
     }
 }
 
-/// Turns logits into the gradient of the loss in them.
+/// Turns limited logits into the gradient of the loss in what they were before.
 ///
 /// With `c = cap * tanh(z / cap)`, `dc / dz = 1 - (c / cap)^2`.
 fn slope(state: &State, (start, block): (usize, usize), mut logits: FlexTensor, grad: &[f32]) -> FlexTensor {
@@ -194,7 +215,6 @@ fn slope(state: &State, (start, block): (usize, usize), mut logits: FlexTensor, 
         let row = block * ROWS + row;
         let (grad, logsumexp) = (&grad[row * per_row..(row + 1) * per_row], state.logsumexp[row]);
         let places = state.targets[row * per_row..].iter().map(|&target| (target as usize).wrapping_sub(start));
-        limit(logits, state.cap);
         let steepness = |limited: f32| state.cap.map_or(1.0, |cap| 1.0 - (limited / cap).powi(2));
         let extra: Vec<(usize, f32)> =
             places.zip(grad).filter_map(|(place, grad)| Some((place, grad * steepness(*logits.get(place)?)))).collect();

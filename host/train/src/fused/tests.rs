@@ -142,8 +142,8 @@ fn causal_softmax_is_the_plain_one() {
 
 #[test]
 fn token_logprobs_are_the_plain_ones() {
-    // The last has several parts of the vocabulary and several blocks of rows.
-    for (rows, width, vocabulary) in [(1, 3, 2), (5, 8, 300), (17, 16, 1000), (1100, 4, 9000)] {
+    // The last but one has several parts of the vocabulary and several blocks of rows, the last more logits than are kept.
+    for (rows, width, vocabulary) in [(1, 3, 2), (5, 8, 300), (17, 16, 1000), (1100, 4, 9000), (1700, 2, 40_000)] {
         let targets: Vec<u32> = (0..rows as u32).map(|row| (row * 7919) % vocabulary as u32).collect();
         check(
             (leaf([rows, width], 10), leaf([vocabulary, width], 11)),
