@@ -1,6 +1,8 @@
 //! The digit lab: a model small enough to be trained in minutes, and what each method does to it.
 
 pub mod critique;
+pub mod drafts;
+pub mod ensemble;
 pub mod grape;
 pub mod lab;
 pub mod model;

@@ -1,4 +1,4 @@
-//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives|grape|critique|fixture]`.
+//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{critique, grape};
+use digit_lab::{critique, drafts, ensemble, grape};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -25,7 +25,9 @@ fn main() -> anyhow::Result<()> {
             lab.objectives("noisy", "held-out")?;
             lab.objectives("recoded", "recoded-held-out")?;
             lab.grape()?;
-            lab.critique()
+            lab.critique()?;
+            lab.aft()?;
+            lab.sicl()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -34,8 +36,10 @@ fn main() -> anyhow::Result<()> {
         }
         ["grape"] => lab.grape(),
         ["critique"] => lab.critique(),
+        ["aft"] => lab.aft(),
+        ["sicl"] => lab.sicl(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|fixture]"),
+        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|fixture]"),
     }
 }
 
@@ -128,6 +132,37 @@ impl Lab {
         say(&format!("\ncritique: noisy answers\n{}", table(&critique::rows(&self.runs, &base, &outcomes)?)))?;
         let critic = outcomes.iter().find(|arm| arm.name == critique::CRITIC).context("there is such an arm")?;
         say(&critique::taught(&train(&critique::teacher(critic.model()))?))
+    }
+
+    /// Aggregation fine-tuning and plain fine-tuning on rows with drafts; then both answer from drafts of the data, and from their own.
+    fn aft(&self) -> anyhow::Result<()> {
+        drafts::prepare(&self.runs, lab::FULL)?;
+        self.base("base-mixed")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let (mut rows, mut given) = (vec![drafts::head()], None);
+        rows.extend(drafts::controls(&self.runs)?);
+        let trained = drafts::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        for outcome in &trained {
+            rows.push(drafts::line(&format!("{} plainly", outcome.name), outcome, outcome.summary.steps)?);
+            for (name, settings) in drafts::ANSWERS {
+                let answered = train(&drafts::answering(outcome, name, settings))?;
+                rows.push(drafts::line(&answered.name, &answered, 0)?);
+                given.get_or_insert(answered);
+            }
+        }
+        say(&format!("\naft: five drafts, half of the prompt hidden\n{}", table(&rows)))?;
+        let (Some(given), [aft, sft]) = (given, &trained[..]) else { bail!("an arm is missing") };
+        drafts::claims(&self.runs, aft, sft, &given)?.iter().try_for_each(|claim| say(claim))
+    }
+
+    /// Fine-tuning with demonstrations, and plain fine-tuning, each as an ensemble of templates.
+    fn sicl(&self) -> anyhow::Result<()> {
+        ensemble::prepare(&self.runs, lab::FULL)?;
+        self.base("base-classes")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = ensemble::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nsicl: three noisy classes\n{}", table(&ensemble::rows(&self.recipes, &outcomes)?)))?;
+        ensemble::claims(&outcomes).iter().try_for_each(|claim| say(claim))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.

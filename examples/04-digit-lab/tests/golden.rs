@@ -2,6 +2,8 @@
 //!
 //! Losses may differ by [`LOSS_TOLERANCE`] between CPUs, whose reduction orders differ; targets, provenance and counts may not.
 
+#[path = "golden/answers.rs"]
+mod answers;
 #[path = "golden/critique.rs"]
 mod critique;
 #[path = "golden/grape.rs"]
@@ -41,11 +43,15 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
     lab::prepare(folder, scale)?;
     digit_lab::grape::prepare(folder, scale)?;
     digit_lab::critique::prepare(folder, scale)?;
+    digit_lab::drafts::prepare(folder, scale)?;
+    digit_lab::ensemble::prepare(folder, scale)?;
     let (train, eval): (&str, &[&str]) = match arm.recipe {
         "noisy" => ("noisy", &["held-out"]),
         "recoded" => ("recoded", &["recoded-held-out"]),
         "grape" => ("styles", &["task", "retained"]),
         "cft" => ("critiques", &["held-out", "verify"]),
+        "aft" => ("drafts", &["drafts-held-out"]),
+        "sicl" => ("classes-train", &["classes-held-out"]),
         _ => ("train", &["task", "retained"]),
     };
     let text = |path: PathBuf| format!("'{}'", path.display());
