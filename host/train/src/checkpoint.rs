@@ -120,7 +120,7 @@ pub(crate) fn load(folder: &Path, training: &mut Training<'_>) -> Result<(), Run
         return Err(misfit("its parameters are not those that were trained"));
     }
     let moments = folder.join("optimizer.safetensors");
-    training.optimizer = AdamW::load(&training.plan.train, &moments, &policy, &extra, state.step)?;
+    training.optimizer = AdamW::load(&training.plan.train, &moments, &policy, &extra)?;
     training.sampler = Sampler::at(training.plan.seed, training.rows.len(), state.sampler);
     training.models.policy = policy;
     training.extra = extra;

@@ -28,22 +28,22 @@ pub(crate) use tests::plan as test_plan;
 
 /// Decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101) on Adam (Kingma and Ba 2015, arXiv 1412.6980).
 ///
-/// With `g` the gradient and `t` the step from 1: `p = p (1 - lr wd)`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
+/// With `g` the gradient and `t` the number of the parameter's own update, from 1: `p = p (1 - lr wd)`, `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`,
 /// `p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)`. Vectors (norms and biases) are not decayed, as in transformers.
 #[derive(Debug, Clone)]
 pub struct AdamW {
     betas: [f64; 2],
     epsilon: f64,
     weight_decay: f64,
-    steps: u32,
     moments: BTreeMap<String, Moments>,
 }
 
-/// Running means of the gradient and of its square, flat.
+/// Running means of the gradient and of its square, flat, and how many gradients they have seen: not all parameters are used from the start.
 #[derive(Debug, Clone)]
 struct Moments {
     mean: Tensor<1>,
     square: Tensor<1>,
+    updates: u32,
 }
 
 impl AdamW {
@@ -53,20 +53,13 @@ impl AdamW {
             betas: plan.betas,
             epsilon: plan.epsilon,
             weight_decay: plan.weight_decay,
-            steps: 0,
             moments: BTreeMap::new(),
         }
-    }
-
-    /// Updates made so far.
-    pub fn steps(&self) -> u32 {
-        self.steps
     }
 
     /// Updates every parameter that has a gradient; gives the decoder ready for the next forward pass.
     #[must_use]
     pub fn update(&mut self, decoder: Decoder, gradients: NamedGradients, learning_rate: f64) -> Decoder {
-        self.steps += 1;
         let mut mapper = Update { optimizer: self, gradients, learning_rate, path: Vec::new() };
         decoder.map(&mut mapper)
     }
@@ -89,13 +82,13 @@ impl AdamW {
         }
     }
 
-    /// Writes the moments by parameter name to a safetensors file; the number of steps is the caller's to keep.
+    /// Writes the moments by parameter name to a safetensors file, with the number of updates as `NAME.updates`.
     ///
     /// # Errors
     ///
     /// Fails when the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), ModelError> {
-        let mut tensors = Vec::with_capacity(2 * self.moments.len());
+        let mut tensors = Vec::with_capacity(3 * self.moments.len());
         for (name, moments) in &self.moments {
             for (part, tensor) in [("mean", &moments.mean), ("square", &moments.square)] {
                 tensors.push(NamedTensor {
@@ -104,11 +97,14 @@ impl AdamW {
                     values: tensor_values(tensor.clone()),
                 });
             }
+            // Exact in float32 for as many steps as a run can have.
+            let updates = vec![moments.updates as f32];
+            tensors.push(NamedTensor { name: format!("{name}.updates"), shape: vec![1], values: updates });
         }
         crate::model::export::save_tensors(path, &tensors, WeightType::F32)
     }
 
-    /// Reads what [`AdamW::save`] wrote after `steps` steps of training `decoder` and `extra`.
+    /// Reads what [`AdamW::save`] wrote while `decoder` and `extra` were trained.
     ///
     /// # Errors
     ///
@@ -118,12 +114,8 @@ impl AdamW {
         path: &Path,
         decoder: &Decoder,
         extra: &ExtraParameters,
-        steps: u32,
     ) -> Result<Self, ModelError> {
-        let mut optimizer = Self { steps, ..Self::new(plan) };
-        if steps == 0 {
-            return Ok(optimizer);
-        }
+        let mut optimizer = Self::new(plan);
         let mut shapes = shapes_of_trained(decoder);
         shapes.extend(extra.all().map(|(key, extra)| (key, extra.shape.clone())));
         // What no loss has used yet has no moments: layers behind an exit, a parameter for later.
@@ -132,7 +124,10 @@ impl AdamW {
         let flat = |shape: &[usize]| vec![shape.iter().product::<usize>()];
         let expected = shapes
             .iter()
-            .flat_map(|(name, shape)| ["mean", "square"].map(|part| (format!("{name}.{part}"), flat(shape))))
+            .flat_map(|(name, shape)| {
+                [("mean", flat(shape)), ("square", flat(shape)), ("updates", vec![1])]
+                    .map(|(part, shape)| (format!("{name}.{part}"), shape))
+            })
             .collect();
         let mut file = WeightFiles::load_file(path, &expected)?;
         let device = decoder.device().inner();
@@ -142,7 +137,9 @@ impl AdamW {
                 let values = file.take(&format!("{name}.{part}"), &shape)?;
                 Ok(Tensor::from_data(TensorData::new(values, shape.clone()), &device))
             };
-            let moments = Moments { mean: take("mean")?, square: take("square")? };
+            let (mean, square) = (take("mean")?, take("square")?);
+            let updates = file.take(&format!("{name}.updates"), &[1])?[0] as u32;
+            let moments = Moments { mean, square, updates };
             optimizer.moments.insert(name, moments);
         }
         Ok(optimizer)
@@ -157,7 +154,12 @@ impl AdamW {
     fn step_at<const D: usize>(&mut self, name: &str, value: Tensor<D>, gradient: Tensor<1>, rate: Rate) -> Tensor<D> {
         let shape = value.dims();
         let [b1, b2] = self.betas;
-        let correction = |beta: f64| 1.0 - beta.powi(self.steps as i32);
+        let mut moments = self.moments.remove(name).unwrap_or_else(|| {
+            let zeros = Tensor::zeros([shape.iter().product::<usize>()], &gradient.device());
+            Moments { mean: zeros.clone(), square: zeros, updates: 0 }
+        });
+        moments.updates += 1;
+        let correction = |beta: f64| 1.0 - beta.powi(moments.updates as i32);
         let decay = if rate.is_decayed { rate.learning * self.weight_decay } else { 0.0 };
         let step = AdamStep {
             betas: [b1 as f32, b2 as f32],
@@ -167,13 +169,9 @@ impl AdamW {
             rate: (rate.learning / correction(b1)) as f32,
             keep: (1.0 - decay) as f32,
         };
-        let moments = self.moments.remove(name).unwrap_or_else(|| {
-            let zeros = Tensor::zeros([shape.iter().product::<usize>()], &gradient.device());
-            Moments { mean: zeros.clone(), square: zeros }
-        });
         let flat = value.reshape([-1]);
         let [flat, mean, square] = fused::adamw([flat, moments.mean, moments.square], gradient, &step);
-        self.moments.insert(name.to_owned(), Moments { mean, square });
+        self.moments.insert(name.to_owned(), Moments { mean, square, ..moments });
         flat.reshape(shape)
     }
 }
