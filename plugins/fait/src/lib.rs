@@ -64,14 +64,14 @@ struct Row {
 }
 
 impl Row {
-    /// The places of tokens that are marked in either way.
-    fn marked(&self) -> impl Iterator<Item = usize> + '_ {
-        self.tokens.iter().filter(|(_, span)| is_marked(&self.marks, span)).map(|(token, _)| *token)
+    /// The places of tokens that get more weight.
+    fn marked(&self, shares: Shares) -> impl Iterator<Item = usize> + '_ {
+        self.tokens.iter().filter(move |(_, span)| is_marked(shares, &self.marks, span)).map(|(token, _)| *token)
     }
 }
 
-fn is_marked(marks: &Marks, span: &Range<usize>) -> bool {
-    overlaps(&marks.lines, span) || overlaps(&marks.characters, span)
+fn is_marked(shares: Shares, marks: &Marks, span: &Range<usize>) -> bool {
+    shares.count(overlaps(&marks.lines, span), overlaps(&marks.characters, span))
 }
 
 impl Weigh for Fait {
@@ -85,7 +85,7 @@ impl Weigh for Fait {
                 weights[*token] = self.shares.weight(emphasis, is_in_line, overlaps(&row.marks.characters, span));
             }
         }
-        report(&rows, &emphases);
+        report(&rows, &emphases, self.shares);
         Ok(weights)
     }
 }
@@ -130,19 +130,19 @@ impl Fait {
         }
         let logprobs = batch.token_logprobs("policy")?;
         let of = |(row, wrong): (&Row, Option<f64>)| {
-            let right = mean(row.marked().map(|token| -logprobs[token]));
+            let right = mean(row.marked(self.shares).map(|token| -logprobs[token]));
             right.zip(wrong).map_or(self.largest, |(right, wrong)| {
                 log::metric("nll-right", right);
                 log::metric("nll-wrong", wrong);
                 emphasis(self.largest, self.tau, right, wrong)
             })
         };
-        Ok(rows.iter().zip(wrong_losses(batch, rows)?).map(of).collect())
+        Ok(rows.iter().zip(wrong_losses(batch, rows, self.shares)?).map(of).collect())
     }
 }
 
 /// The mean negative log-likelihood of the marked tokens of each row's wrong variants, all of them together; one call of the model for all rows.
-fn wrong_losses(batch: &TokenBatch, rows: &[Row]) -> Result<Vec<Option<f64>>, Error> {
+fn wrong_losses(batch: &TokenBatch, rows: &[Row], shares: Shares) -> Result<Vec<Option<f64>>, Error> {
     let conversations = batch.messages();
     let (mut asked, mut texts) = (Vec::new(), Vec::new());
     for (row, conversation) in rows.iter().zip(&conversations) {
@@ -157,7 +157,9 @@ fn wrong_losses(batch: &TokenBatch, rows: &[Row]) -> Result<Vec<Option<f64>>, Er
         let mut marked = Vec::new();
         for ((_, marks), length) in row.wrongs.iter().zip(&mut lengths) {
             let own = at..at + length as usize;
-            marked.extend(own.clone().filter(|token| is_marked(marks, &spans[*token])).map(|token| -logprobs[token]));
+            marked.extend(
+                own.clone().filter(|token| is_marked(shares, marks, &spans[*token])).map(|token| -logprobs[token]),
+            );
             at = own.end;
         }
         losses.push(mean(marked.into_iter()));
@@ -170,13 +172,13 @@ fn variants(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_else(|_| vec![text.to_owned()])
 }
 
-fn report(rows: &[Row], emphases: &[f64]) {
+fn report(rows: &[Row], emphases: &[f64], shares: Shares) {
     let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
     let paired = rows.iter().filter(|row| !row.wrongs.is_empty());
     log::metric("share-paired", paired.clone().count() as f64 / rows.len().max(1) as f64);
     log::metric(
         "share-marked",
-        rows.iter().map(|row| row.marked().count()).sum::<usize>() as f64 / tokens.max(1) as f64,
+        rows.iter().map(|row| row.marked(shares).count()).sum::<usize>() as f64 / tokens.max(1) as f64,
     );
     for (_, emphasis) in rows.iter().zip(emphases).filter(|(row, _)| !row.wrongs.is_empty()) {
         log::metric("emphasis", *emphasis);

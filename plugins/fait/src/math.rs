@@ -27,6 +27,11 @@ impl Shares {
         let part = |share: f64, is_marked: bool| if is_marked { share } else { 0.0 };
         (1.0 + emphasis * (part(self.line, is_in_line) + part(self.token, is_token))) as f32
     }
+
+    /// Whether a token gets more weight at all.
+    pub fn count(self, is_in_line: bool, is_token: bool) -> bool {
+        (is_in_line && 0.0 < self.line) || (is_token && 0.0 < self.token)
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +55,8 @@ mod tests {
         let found = [(false, false), (true, false), (false, true), (true, true)]
             .map(|(line, token)| shares.weight(2.0, line, token));
         assert_eq!(found.map(f32::to_bits), [1.0_f32, 2.0, 1.5, 2.5].map(f32::to_bits));
+        let of_lines = Shares { token: 0.0, ..shares };
+        assert!(of_lines.count(true, false) && !of_lines.count(false, true) && shares.count(false, true));
     }
 
     #[test]

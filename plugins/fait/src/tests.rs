@@ -76,6 +76,13 @@ fn only_marked_tokens_of_the_wrong_code_count() {
 }
 
 #[test]
+fn a_granularity_without_a_share_does_not_count_in_the_means_either() {
+    // `b` and `c` stand in the line, and are very unlikely in the wrong code; only the sign counts. Wrong: 0.5 nats; right: 0.5: emphasis 1.
+    let host = host(-0.5, "bc", -100.0).setting("line-share", 0.0).setting("token-share", 1.0);
+    check(&host, &[row("b+c", "b-c", -0.5)], &[1.0, 1.0, 2.0, 1.0, 1.0]);
+}
+
+#[test]
 fn several_variants_are_marked_and_scored_together() {
     let host = host(-1.0, "", 0.0);
     check(&host, &[row("a\nb", serde_json::json!(["c\nb", "a\nd"]), -1.0)], &[1.0, 2.0, 1.0, 2.0, 1.0]);
