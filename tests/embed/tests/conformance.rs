@@ -157,6 +157,15 @@ fn objective_draws_candidates_and_asks_how_likely_they_are() {
 }
 
 #[test]
+fn candidates_over_the_budget_are_refused_before_they_are_drawn() {
+    let engine = Arc::new(Plain::default());
+    let objective = bare(&json!({"draws": 4_000_000_000_u32})).objective().expect("exported");
+    let error = objective.objective(Arc::new(OneBatch(engine.clone())), &mut call()).expect_err("they are 48 GB");
+    assert!(cause(&error).contains("bytes of live tensors"), "{}", cause(&error));
+    assert_eq!(engine.live(), 0);
+}
+
+#[test]
 fn objective_is_computed_on_the_hosts_tensors_and_leaves_only_the_loss() {
     let engine = Arc::new(Plain::default());
     let objective = bare(&json!({})).objective().expect("exported");
