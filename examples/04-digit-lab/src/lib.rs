@@ -3,9 +3,11 @@
 pub mod critique;
 pub mod drafts;
 pub mod ensemble;
+pub mod fait;
 pub mod grape;
 pub mod lab;
 pub mod model;
+pub mod otr;
 pub mod probe;
 pub mod table;
 pub mod task;

@@ -1,4 +1,5 @@
-//! Runs the digit lab's experiments and prints their tables: `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|fixture]`.
+//! Runs the digit lab's experiments and prints their tables:
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{critique, drafts, ensemble, grape};
+use digit_lab::{critique, drafts, ensemble, fait, grape, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -27,7 +28,9 @@ fn main() -> anyhow::Result<()> {
             lab.grape()?;
             lab.critique()?;
             lab.aft()?;
-            lab.sicl()
+            lab.sicl()?;
+            lab.otr()?;
+            lab.fait()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -38,8 +41,10 @@ fn main() -> anyhow::Result<()> {
         ["critique"] => lab.critique(),
         ["aft"] => lab.aft(),
         ["sicl"] => lab.sicl(),
+        ["otr"] => lab.otr(),
+        ["fait"] => lab.fait(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|fixture]"),
+        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|fixture]"),
     }
 }
 
@@ -163,6 +168,25 @@ impl Lab {
         let outcomes = ensemble::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\nsicl: three noisy classes\n{}", table(&ensemble::rows(&self.recipes, &outcomes)?)))?;
         ensemble::claims(&outcomes).iter().try_for_each(|claim| say(claim))
+    }
+
+    /// One-token rollouts, plain fine-tuning and DFT on answers in a style that the base writes half of the time.
+    fn otr(&self) -> anyhow::Result<()> {
+        otr::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-mixed")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = otr::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\notr: answers in a style of the base\n{}", table(&otr::rows(&self.runs, &base, &outcomes)?)))?;
+        otr::claims(&outcomes).iter().try_for_each(|claim| say(claim))
+    }
+
+    /// Plain fine-tuning and weights on what tells right from wrong answers.
+    fn fait(&self) -> anyhow::Result<()> {
+        fait::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-strong")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = fait::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nfait: three digits in a template\n{}", table(&fait::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.

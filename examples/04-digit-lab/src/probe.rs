@@ -12,6 +12,8 @@ use crate::task::Row;
 /// A model folder, opened.
 pub struct Probe {
     model: Arc<dyn LanguageModel>,
+    /// Tokens of the longest answer.
+    longest: u32,
 }
 
 /// How likely given answers are.
@@ -30,8 +32,17 @@ impl Probe {
     ///
     /// Fails when the folder cannot be used.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        Self::open_for(folder, 12)
+    }
+
+    /// As [`Probe::open`], for answers of at most so many tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Probe::open`].
+    pub fn open_for(folder: &Path, longest: u32) -> anyhow::Result<Self> {
         let model = model::LanguageModel::load(folder, &device::open("cpu")?)?;
-        Ok(Self { model: service::open(&model, &GeneratePlan { max_tokens: 12, batch: 64, chunk: 1 }) })
+        Ok(Self { model: service::open(&model, &GeneratePlan { max_tokens: longest, batch: 64, chunk: 1 }), longest })
     }
 
     /// The share of samples that equal the completion, in 0.0 to 1.0: `samples` per row at temperature 1.
@@ -40,7 +51,7 @@ impl Probe {
     ///
     /// Fails when the model refuses a prompt.
     pub fn sampled_accuracy(&self, rows: &[Row], samples: u32) -> anyhow::Result<f64> {
-        let sampling = Sampling { temperature: 1.0, samples, seed: crate::lab::SEED, ..Sampling::greedy(12) };
+        let sampling = Sampling { temperature: 1.0, samples, seed: crate::lab::SEED, ..Sampling::greedy(self.longest) };
         let answers = self.model.generate(&prompts(rows), &sampling)?;
         let golds = rows.iter().flat_map(|row| std::iter::repeat_n(&row.completion, samples as usize));
         let right = answers.iter().zip(golds).filter(|(answer, gold)| answer.text == **gold).count();
@@ -53,7 +64,7 @@ impl Probe {
     ///
     /// Fails when the model refuses a prompt.
     pub fn answers(&self, rows: &[Row]) -> anyhow::Result<Vec<String>> {
-        let answers = self.model.generate(&prompts(rows), &Sampling::greedy(12))?;
+        let answers = self.model.generate(&prompts(rows), &Sampling::greedy(self.longest))?;
         Ok(answers.into_iter().map(|answer| answer.text).collect())
     }
 

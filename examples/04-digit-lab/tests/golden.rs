@@ -8,6 +8,8 @@ mod answers;
 mod critique;
 #[path = "golden/grape.rs"]
 mod grape;
+#[path = "golden/token_methods.rs"]
+mod token_methods;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
     digit_lab::critique::prepare(folder, scale)?;
     digit_lab::drafts::prepare(folder, scale)?;
     digit_lab::ensemble::prepare(folder, scale)?;
+    digit_lab::otr::prepare(folder, scale)?;
+    digit_lab::fait::prepare(folder, scale)?;
     let (train, eval): (&str, &[&str]) = match arm.recipe {
         "noisy" => ("noisy", &["held-out"]),
         "recoded" => ("recoded", &["recoded-held-out"]),
@@ -52,6 +56,8 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
         "cft" => ("critiques", &["held-out", "verify"]),
         "aft" => ("drafts", &["drafts-held-out"]),
         "sicl" => ("classes-train", &["classes-held-out"]),
+        "otr" => ("own-style", &["own-style-task", "retained"]),
+        "fait" => ("code", &["code-held-out"]),
         _ => ("train", &["task", "retained"]),
     };
     let text = |path: PathBuf| format!("'{}'", path.display());
