@@ -1,5 +1,6 @@
 //! Tests across crates, one binary.
 
+mod answers;
 mod bad_input;
 mod contract;
 mod extra_parameters;

@@ -21,6 +21,11 @@ train = "train.jsonl"
 eval = { near = "test.jsonl", far = "test.jsonl" }
 [plugins]
 tally = { path = "tally.wasm", grants = ["model.generate"] }
+aft = { path = "aft.wasm", grants = ["model.generate"] }
+[answer]
+plugin = "aft"
+settings = { proposals = 2, rounds = 1, aggregation-prompt = "{proposals}{prompt}", proposal = "{draft}|" }
+chunk = 3
 [curate]
 plugin = "tally"
 chunk = 4
@@ -37,7 +42,7 @@ checkpoint-every = 7
 digest-every = 1
 "#;
 
-/// A recipe with a tiny model, data, and a plugin that keeps state between its calls.
+/// A recipe with a tiny model, data, a plugin that keeps state between its calls, and one that answers with sampled drafts.
 struct Lab(TempDir);
 
 impl Lab {
@@ -59,6 +64,7 @@ impl Lab {
         lab.write("train.jsonl", (0..24).map(row).collect::<Vec<_>>().join("\n").as_bytes());
         lab.write("test.jsonl", (0..4).map(row).collect::<Vec<_>>().join("\n").as_bytes());
         lab.write("tally.wasm", &read("tests/components/tally.wasm"));
+        lab.write("aft.wasm", &read("plugins/aft.wasm"));
         lab.write("recipe.toml", RECIPE.as_bytes());
         lab
     }
