@@ -181,7 +181,8 @@ fn tokens(row: usize, count: usize, vocabulary: usize) -> Vec<u32> {
 }
 
 fn rows(count: usize, length: usize, vocabulary: usize) -> Arc<MicroBatch> {
-    let example = Arc::new(Example { id: 0, messages: vec![Message::user("q")], completion: None, columns: Map::new() });
+    let example =
+        Arc::new(Example { id: 0, messages: vec![Message::user("q")], completion: None, columns: Map::new() });
     let row = |row| EncodedRow {
         example: Arc::clone(&example),
         tokens: tokens(row, length, vocabulary),

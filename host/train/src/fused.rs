@@ -41,11 +41,7 @@ pub struct AdamStep {
 
 /// One step of `AdamW` (Loshchilov and Hutter 2019, arXiv 1711.05101) for a parameter, flat, with its gradient and the running means of the
 /// gradient and of its square: gives parameter, mean and square after it. No graph is kept, and both forms give the same bits.
-pub fn adamw(
-    [value, mean, square]: [Tensor<1>; 3],
-    gradient: Tensor<1>,
-    step: &AdamStep,
-) -> [Tensor<1>; 3] {
+pub fn adamw([value, mean, square]: [Tensor<1>; 3], gradient: Tensor<1>, step: &AdamStep) -> [Tensor<1>; 3] {
     let found = [&value, &mean, &square, &gradient].map(flex::constant);
     let [Some(own_value), Some(own_mean), Some(own_square), Some(own_gradient)] = found else {
         return plain::adamw([value, mean, square], gradient, step);

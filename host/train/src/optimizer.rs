@@ -49,12 +49,7 @@ struct Moments {
 impl AdamW {
     /// Without any state yet.
     pub fn new(plan: &TrainPlan) -> Self {
-        Self {
-            betas: plan.betas,
-            epsilon: plan.epsilon,
-            weight_decay: plan.weight_decay,
-            moments: BTreeMap::new(),
-        }
+        Self { betas: plan.betas, epsilon: plan.epsilon, weight_decay: plan.weight_decay, moments: BTreeMap::new() }
     }
 
     /// Updates every parameter that has a gradient; gives the decoder ready for the next forward pass.
@@ -109,12 +104,7 @@ impl AdamW {
     /// # Errors
     ///
     /// Fails when the file cannot be read or belongs to other parameters.
-    pub fn load(
-        plan: &TrainPlan,
-        path: &Path,
-        decoder: &Decoder,
-        extra: &ExtraParameters,
-    ) -> Result<Self, ModelError> {
+    pub fn load(plan: &TrainPlan, path: &Path, decoder: &Decoder, extra: &ExtraParameters) -> Result<Self, ModelError> {
         let mut optimizer = Self::new(plan);
         let mut shapes = shapes_of_trained(decoder);
         shapes.extend(extra.all().map(|(key, extra)| (key, extra.shape.clone())));

@@ -10,11 +10,7 @@ use super::flex::{dense, elements};
 const LINE: usize = 1 << 14;
 
 /// Parameter, mean and square after the step, in the memory of the arguments where nobody else holds it.
-pub(super) fn adamw(
-    [value, mean, square]: [FlexTensor; 3],
-    gradient: FlexTensor,
-    step: &AdamStep,
-) -> [FlexTensor; 3] {
+pub(super) fn adamw([value, mean, square]: [FlexTensor; 3], gradient: FlexTensor, step: &AdamStep) -> [FlexTensor; 3] {
     let [mut value, mut mean, mut square] = [dense(value), dense(mean), dense(square)];
     let gradient = dense(gradient);
     let AdamStep { betas, rests, root, epsilon, rate, keep } = *step;
@@ -30,8 +26,7 @@ pub(super) fn adamw(
                 *mean = *mean * betas[0] + gradient * rests[0];
                 *square = *square * betas[1] + gradient * gradient * rests[1];
                 let change = *mean / (square.sqrt() * root + epsilon) * rate;
-                let kept = if keep == 1.0 { *value } else { *value * keep };
-                *value = kept - change;
+                *value = *value * keep - change;
             }
         });
     [value, mean, square]

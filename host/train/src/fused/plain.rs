@@ -17,8 +17,7 @@ pub fn adamw([value, mean, square]: [Tensor<1>; 3], gradient: Tensor<1>, step: &
     let square = square.mul_scalar(step.betas[1]) + gradient.square().mul_scalar(step.rests[1]);
     let root = square.clone().sqrt().mul_scalar(step.root).add_scalar(step.epsilon);
     let change = (mean.clone() / root).mul_scalar(step.rate);
-    let value = if step.keep == 1.0 { value } else { value.mul_scalar(step.keep) };
-    [value - change, mean, square]
+    [value.mul_scalar(step.keep) - change, mean, square]
 }
 
 /// As [`super::token_logprobs`]. The graph keeps the log-probabilities of the whole vocabulary.

@@ -282,14 +282,8 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn adamw_has_the_bits_of_the_plain_one_and_leaves_shared_memory_alone() {
     let tensor = |seed| leaf([40_000], seed).inner();
-    let step = super::AdamStep {
-        betas: [0.9, 0.999],
-        rests: [0.1, 0.001],
-        root: 1.5,
-        epsilon: 1e-8,
-        rate: 0.01,
-        keep: 0.99,
-    };
+    let step =
+        super::AdamStep { betas: [0.9, 0.999], rests: [0.1, 0.001], root: 1.5, epsilon: 1e-8, rate: 0.01, keep: 0.99 };
     for keep in [1.0, 0.99] {
         let step = super::AdamStep { keep, ..step };
         let state = [tensor(21), tensor(22), tensor(23).square()];
