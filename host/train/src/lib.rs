@@ -27,6 +27,7 @@ pub mod schedule;
 pub mod service;
 mod step;
 pub mod template;
+mod tensorboard;
 pub mod tensors;
 pub mod tokenizer;
 pub mod tracefile;

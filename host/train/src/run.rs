@@ -1,5 +1,6 @@
 //! A whole run: curate, train, measure, and a folder that explains what happened.
 
+mod board;
 mod disk;
 mod error;
 mod folder;
@@ -14,6 +15,7 @@ mod whole;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use burn::module::Module;
 use tunesmith_core::data::Example;
@@ -55,6 +57,8 @@ pub struct RunInputs {
     pub pool: Vec<Arc<Example>>,
     /// The data to evaluate on.
     pub evals: Vec<EvalSet>,
+    /// The time of day as the run begins, since 1970. It stands in the events of TensorBoard, and nothing depends on it.
+    pub now: Duration,
 }
 
 /// Measures a model, with an adapter if there is one, and trains nothing. The results stand in `before` of each summary.

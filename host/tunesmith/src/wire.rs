@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tunesmith_core::data::Example;
 use tunesmith_core::memory::Memory;
@@ -169,7 +170,9 @@ pub fn generate(request: &GenerateRequest, observer: &mut dyn Observer) -> Resul
 fn inputs(plan: &Plan, parts: &Parts, observer: &mut dyn Observer) -> Result<RunInputs, Error> {
     let model = load(&plan.model.path, &plan.model.device, observer)?;
     let evals = parts.evals.iter().map(|(name, rows)| EvalSet { name: name.clone(), examples: rows.clone() });
-    Ok(RunInputs { model, stages: stages(&parts.plugins), pool: parts.pool.clone(), evals: evals.collect() })
+    // A clock that is set to before 1970 shows 1970.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(RunInputs { model, stages: stages(&parts.plugins), pool: parts.pool.clone(), evals: evals.collect(), now })
 }
 
 fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {

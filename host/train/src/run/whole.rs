@@ -11,6 +11,7 @@ use tunesmith_core::set::{Event, Observer};
 use tunesmith_core::stage::Stage;
 use tunesmith_core::trace::{Line, Record, StepRecord, Times};
 
+use super::board::{self, Board};
 use super::disk::{folder_whole, write_json, write_json_lines};
 use super::folder::RunFolder;
 use super::preflight::{self, length_rule, steps_of_one_pass};
@@ -27,6 +28,7 @@ use crate::optimizer::AdamW;
 use crate::schedule::LearningRate;
 use crate::service::Host;
 use crate::step::step;
+use crate::tensorboard::Clock;
 
 /// Does a whole run into `plan.output`: curate, measure, train, measure, export.
 ///
@@ -69,7 +71,8 @@ fn go(
     let models = models(plan, inputs)?;
     let (folder, past) = open(observer)?;
     host.caller.restore(past.calls.clone());
-    let mut whole = Whole { plan, inputs, host: &host, folder, observer, past, summary: RunSummary::default() };
+    let board = Board::open(&folder.path, &past.lines, Clock::new(inputs.now))?;
+    let mut whole = Whole { plan, inputs, host: &host, folder, board, observer, past, summary: RunSummary::default() };
     whole.begin()?;
     whole.measure(&models, 0)?;
     let set = whole.curate(&models)?;
@@ -122,6 +125,7 @@ struct Whole<'a> {
     inputs: &'a RunInputs,
     host: &'a Host,
     folder: RunFolder,
+    board: Board,
     observer: &'a mut dyn Observer,
     past: Past,
     summary: RunSummary,
@@ -251,9 +255,15 @@ impl<'a> Whole<'a> {
         let line = MetricLine::new(&record, &times);
         self.folder.metric(&line)?;
         let note = format!("loss {:.4}  {:.0} tokens/s", record.loss, line.tokens_per_second);
-        self.folder.trace.add(&Record::Step(record), &times)?;
+        self.add(&Record::Step(record), &times)?;
         self.observer.event(Event::Advance { units: 1, note: &note });
         Ok(())
+    }
+
+    /// Adds an event to the trace, and to what TensorBoard shows.
+    fn add(&mut self, record: &Record, times: &Times) -> Result<(), RunError> {
+        self.folder.trace.add(record, times)?;
+        self.board.show(record, times)
     }
 
     /// Adds a step to the summary.
@@ -296,7 +306,7 @@ impl<'a> Whole<'a> {
             let metrics = measured.metrics;
             let calls = self.host.caller.take_records();
             let record = Record::Measure { step, set: set.name.clone(), metrics: metrics.clone(), calls };
-            self.folder.trace.add(&record, &times)?;
+            self.add(&record, &times)?;
             self.keep(set.name.clone(), set.examples.len() as u64, step, metrics);
             if step == 0 {
                 self.folder.progress(self.plan, self.host)?;
@@ -375,14 +385,6 @@ struct MetricLine {
 
 impl MetricLine {
     fn new(record: &StepRecord, times: &Times) -> Self {
-        let mut sums: BTreeMap<String, (f64, u64)> = BTreeMap::new();
-        for call in &record.calls {
-            for (name, (sum, count)) in &call.report.metrics {
-                let entry = sums.entry(format!("{}/{name}", call.plugin)).or_default();
-                entry.0 += sum;
-                entry.1 += count;
-            }
-        }
         Self {
             step: record.step,
             loss: record.loss,
@@ -393,12 +395,13 @@ impl MetricLine {
             seconds: times.total,
             tokens_per_second: share(record.tokens as f64, times.total),
             plugin_seconds: times.plugins.clone(),
-            noted: sums.into_iter().map(|(name, (sum, count))| (name, sum / count.max(1) as f64)).collect(),
+            noted: board::noted(&record.calls),
         }
     }
 }
 
-fn share(part: f64, whole: f64) -> f64 {
+/// A part of a whole, which may be nothing.
+pub(super) fn share(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 

@@ -16,6 +16,7 @@ use tunesmith_core::set::{Event, Named, Observer, Stages};
 use tunesmith_core::stage::{Answer, Choice, Curate, Curated, Weigh};
 use tunesmith_core::trace::verify;
 
+use super::board::events;
 use super::{LORA, inputs_of, plan};
 use crate::run::{RunError, RunSummary, Standing, resume, run, standing};
 use crate::test_folder::chat_folder;
@@ -209,6 +210,8 @@ impl Whole {
             assert!(told.contains(words), "`{told}` does not say `{words}`");
         }
         assert_eq!(outcome(run), outcome(&self.run), "{told}");
+        let steps = |run: &Path| events(run).into_iter().map(|event| event.1).collect::<Vec<_>>();
+        assert_eq!(steps(run), steps(&self.run), "TensorBoard shows each step once");
         assert_eq!((&summary.trace, &summary.parameters), (&self.summary.trace, &self.summary.parameters));
         let timeless = |summary: &RunSummary| {
             let mut value = serde_json::to_value(summary).expect("plain data");
