@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Continue prompts with a model.
     Generate(Generate),
+    /// Write a run as one HTML page: curves, scores, where rows came from, samples, costs. It has no scripts and asks no network.
+    Report(Report),
     /// Import, merge and look at models.
     #[command(subcommand)]
     Model(Model),
@@ -144,6 +146,21 @@ pub(crate) struct PromptSource {
     /// JSON lines, each with a `prompt` (text) or `messages` (role and content).
     #[arg(long, value_name = "FILE")]
     pub(crate) prompts: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// The run folder; the run may be going on, stopped, or damaged.
+    pub(crate) run: PathBuf,
+    /// The file to be written. Default: `report.html` in the run folder. One that is there is replaced.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Another run, shown beside this one.
+    #[arg(long, value_name = "RUN")]
+    pub(crate) compare: Option<PathBuf>,
+    /// Print JSON: the file, its bytes, and what of the runs cannot be read.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

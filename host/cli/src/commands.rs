@@ -6,6 +6,7 @@ pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod model;
 pub(crate) mod plugin;
+pub(crate) mod report;
 pub(crate) mod train;
 
 use std::path::Path;

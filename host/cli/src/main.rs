@@ -5,7 +5,9 @@
 mod arguments;
 mod commands;
 mod environment;
+mod files;
 mod progress;
+mod report;
 mod terminal;
 
 use std::process::ExitCode;
@@ -31,6 +33,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check(check) => commands::check::run(&check),
         Command::Eval(eval) => commands::eval::run(&eval),
         Command::Generate(generate) => commands::generate::run(&generate),
+        Command::Report(report) => commands::report::run(&report),
         Command::Model(Model::Import { gguf, out }) => commands::model::import(&gguf, &out),
         Command::Model(Model::Inspect { folder, json }) => commands::model::inspect(&folder, json),
         Command::Model(Model::Merge(merge)) => commands::model::merge(&merge),

@@ -1,13 +1,15 @@
 //! The real program, killed in the middle of its work and started again.
 
+#[path = "common/lab.rs"]
+mod lab;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Child;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use tempfile::TempDir;
+use lab::Lab;
 
 const STEPS: usize = 60;
 
@@ -41,77 +43,6 @@ learning-rate = 0.01
 checkpoint-every = 7
 digest-every = 1
 "#;
-
-/// A recipe with a tiny model, data, a plugin that keeps state between its calls, and one that answers with sampled drafts.
-struct Lab(TempDir);
-
-impl Lab {
-    fn new() -> Self {
-        let lab = Self(tempfile::tempdir().expect("a temporary folder"));
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let read = |path: &str| {
-            fs::read(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}; run `cargo xtask plugins` first"))
-        };
-        fs::create_dir(lab.path("model")).expect("writable");
-        for name in ["config.json", "generation_config.json", "model.safetensors"] {
-            lab.write(&format!("model/{name}"), &read(&format!("tests/fixtures/tiny-llama/{name}")));
-        }
-        lab.write("model/tokenizer.json", tokenizer(96).to_string().as_bytes());
-        let template = "{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}";
-        let settings = json!({"eos_token": "</s>", "chat_template": template});
-        lab.write("model/tokenizer_config.json", settings.to_string().as_bytes());
-        let row = |id: usize| json!({"prompt": format!("say {id}"), "completion": "abcdefgh"[..=id % 8]}).to_string();
-        lab.write("train.jsonl", (0..24).map(row).collect::<Vec<_>>().join("\n").as_bytes());
-        lab.write("test.jsonl", (0..4).map(row).collect::<Vec<_>>().join("\n").as_bytes());
-        lab.write("tally.wasm", &read("tests/components/tally.wasm"));
-        lab.write("aft.wasm", &read("plugins/aft.wasm"));
-        lab.write("recipe.toml", RECIPE.as_bytes());
-        lab
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, content: &[u8]) {
-        fs::write(self.path(name), content).expect("writable");
-    }
-
-    fn train(&self, output: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tunesmith"));
-        command.current_dir(self.0.path()).env("TUNESMITH_CACHE", self.path("cache"));
-        command.args(["train", "recipe.toml", "--output", output]).args(more);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    /// Runs to the end; gives what was said on standard error.
-    #[track_caller]
-    fn finish(&self, output: &str, more: &[&str]) -> String {
-        let ended = self.train(output, more).output().expect("the program starts");
-        let told = String::from_utf8(ended.stderr).expect("text");
-        assert!(ended.status.success(), "{told}");
-        told
-    }
-}
-
-/// A tokenizer with one token per character: `<unk>` 0, `<s>` 1, `</s>` 2, then ASCII from the blank on.
-fn tokenizer(size: u32) -> Value {
-    let special = ["<unk>", "<s>", "</s>"];
-    let token = |id: u32| match special.get(id as usize) {
-        Some(text) => (*text).to_owned(),
-        None => char::from_u32(29 + id).expect("a small code point").to_string(),
-    };
-    let vocabulary: Map<String, Value> = (0..size).map(|id| (token(id), Value::from(id))).collect();
-    let added = |(id, text): (usize, &&str)| json!({"id": id, "content": text, "special": true, "normalized": false, "single_word": false, "lstrip": false, "rstrip": false});
-    json!({
-        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "pre_tokenizer": null, "post_processor": null,
-        "added_tokens": special.iter().enumerate().map(added).collect::<Vec<_>>(),
-        "decoder": {"type": "Fuse"},
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": "<unk>", "dropout": null,
-            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false}
-    })
-}
 
 fn trace(run: &Path) -> String {
     // A line may be half written while the other process is at work.
@@ -153,7 +84,7 @@ type Moment<'a> = (&'a str, Box<dyn Fn() -> bool + 'a>);
 
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
-    let lab = Lab::new();
+    let lab = Lab::new(RECIPE);
     lab.finish("whole", &[]);
     let expected = outcome(&lab.path("whole"));
     assert!(expected.len() > STEPS);
@@ -165,7 +96,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
     let moments: Vec<Moment<'_>> = vec![
         (
             "its folder is being made",
-            Box::new(|| has_entry(lab.0.path(), |name| name.contains(".partial-")) || run.exists()),
+            Box::new(|| has_entry(&lab.path("."), |name| name.contains(".partial-")) || run.exists()),
         ),
         ("a set is measured", Box::new(|| trace(&run).contains(r#""event":"measure""#))),
         (
@@ -212,7 +143,7 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been() {
 
 #[test]
 fn two_processes_never_work_on_one_run() {
-    let lab = Lab::new();
+    let lab = Lab::new(RECIPE);
     let run = lab.path("run");
     let mut first = lab.train("run", &[]).spawn().expect("the program starts");
     while !trace(&run).contains('\n') {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::BadInput;
 use crate::arguments::Build;
 use crate::environment;
+use crate::files::replace;
 use crate::terminal::{one_line, print};
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -163,16 +164,6 @@ fn component(line: &str, cargo_toml: &Path) -> Option<PathBuf> {
     let files = message["filenames"].as_array()?;
     let mut paths = files.iter().filter_map(Value::as_str).map(PathBuf::from);
     paths.find(|path| path.extension().is_some_and(|extension| extension == "wasm"))
-}
-
-/// Writes a file as a whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let draft = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = fs::write(&draft, bytes).and_then(|()| fs::rename(&draft, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&draft);
-    }
-    written.with_context(|| BadInput(format!("cannot write `{}`", path.display())))
 }
 
 #[cfg(test)]
