@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use tunesmith::Stage;
 
 /// Fine-tuning methods for language models as sandboxed WebAssembly components.
 ///
@@ -32,7 +33,7 @@ pub(crate) enum Command {
     /// Import, merge and look at models.
     #[command(subcommand)]
     Model(Model),
-    /// Build and look at plugins.
+    /// Make, build and look at plugins.
     #[command(subcommand)]
     Plugin(Plugin),
 }
@@ -239,6 +240,8 @@ fn size(text: &str) -> Result<u64, String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
+    /// Make a Rust crate for a new plugin: it builds, passes its tests and `plugin check`, and runs, as it is.
+    New(New),
     /// Build a Rust plugin into a component with its manifest.
     Build(Build),
     /// Load and compile a plugin, and list what it needs; nothing in it is run.
@@ -257,6 +260,25 @@ pub(crate) enum Plugin {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// The plugin's name, which is the crate's too: lower-case letters, digits and hyphens.
+    pub(crate) name: String,
+    /// The stages that it takes, with commas between them: curate, judge, reward, credit, weigh, objective, edit, measure, answer, retain.
+    #[arg(long, value_name = "STAGE", value_delimiter = ',', required = true)]
+    pub(crate) stage: Vec<Stage>,
+    /// The folder to be made. Default: the plugin's name, in the current folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+    /// The folder `sdk` of a checkout of Tunesmith, on which the crate will depend. Default: that of the checkout which this program was
+    /// built from.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sdk: Option<PathBuf>,
+    /// Print JSON: the folder, its files, the stages, the SDK.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod eval;
 pub(crate) mod generate;
 pub(crate) mod model;
+pub(crate) mod new;
 pub(crate) mod plugin;
 pub(crate) mod report;
 pub(crate) mod train;

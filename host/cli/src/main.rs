@@ -39,6 +39,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Model(Model::Merge(merge)) => commands::model::merge(&merge),
         Command::Model(Model::Compare(compare)) => commands::model::compare(&compare),
         Command::Plugin(Plugin::Build(build)) => commands::build::run(&build),
+        Command::Plugin(Plugin::New(new)) => commands::new::run(&new),
         Command::Plugin(Plugin::Check { file, json }) => commands::plugin::check(&file, json),
         Command::Plugin(Plugin::Inspect { file, json }) => commands::plugin::inspect(&file, json),
     }

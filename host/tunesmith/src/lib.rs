@@ -48,3 +48,8 @@ pub use self::model::{
 pub use self::prompts::{PromptOptions, read_prompts};
 pub use self::session::{Options, Session, evaluate};
 pub use self::wire::{Forecast, GenerateRequest, SetSummary, Summary, generate};
+
+/// Whether runs call this stage. A recipe that names another is refused.
+pub fn is_called(stage: Stage) -> bool {
+    wire::STAGES.contains(&stage)
+}
