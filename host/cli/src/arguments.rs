@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Write a run as one HTML page: curves, scores, where rows came from, samples, costs. It has no scripts and asks no network.
     Report(Report),
+    /// Say what this machine has of what Tunesmith needs, and the command that mends what is missing.
+    ///
+    /// Exit codes: 0 everything that training needs is there; 1 something of it is missing. What is optional never counts.
+    Doctor(Doctor),
     /// Import, merge and look at models.
     #[command(subcommand)]
     Model(Model),
@@ -160,6 +164,13 @@ pub(crate) struct Report {
     #[arg(long, value_name = "RUN")]
     pub(crate) compare: Option<PathBuf>,
     /// Print JSON: the file, its bytes, and what of the runs cannot be read.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print JSON: whether all that training needs is there, and each check.
     #[arg(long)]
     pub(crate) json: bool,
 }

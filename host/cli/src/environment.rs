@@ -38,3 +38,15 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
 }
+
+/// Where the build script of the feature `cuda` keeps its bundle of LLVM.
+pub(crate) fn llvm_bundle() -> Option<PathBuf> {
+    let folder = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+    let folder = folder.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(folder.join("tracel").join("tracel-llvm-23.1.0-4"))
+}
+
+/// A program on the path.
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(name)).find(|path| path.is_file())
+}

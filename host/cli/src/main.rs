@@ -4,6 +4,7 @@
 
 mod arguments;
 mod commands;
+mod doctor;
 mod environment;
 mod files;
 mod progress;
@@ -33,6 +34,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Check(check) => commands::check::run(&check),
         Command::Eval(eval) => commands::eval::run(&eval),
         Command::Generate(generate) => commands::generate::run(&generate),
+        Command::Doctor(doctor) => commands::doctor::run(&doctor),
         Command::Report(report) => commands::report::run(&report),
         Command::Model(Model::Import { gguf, out }) => commands::model::import(&gguf, &out),
         Command::Model(Model::Inspect { folder, json }) => commands::model::inspect(&folder, json),

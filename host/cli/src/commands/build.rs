@@ -68,7 +68,7 @@ fn manifest(folder: &Path) -> Result<(String, String)> {
 }
 
 /// The sysroot to be named to the compiler, if it is not the compiler's own.
-fn sysroot(given: Option<&Path>) -> Result<Option<PathBuf>> {
+pub(crate) fn sysroot(given: Option<&Path>) -> Result<Option<PathBuf>> {
     let has_std = |sysroot: &Path| {
         let folder = sysroot.join("lib").join("rustlib").join(TARGET).join("lib");
         fs::read_dir(folder).is_ok_and(|entries| {
