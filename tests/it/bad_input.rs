@@ -278,6 +278,42 @@ mod data {
     }
 
     #[test]
+    fn a_pattern_without_a_file_is_named_with_its_line() {
+        let lab = Lab::new();
+        lab.replace("recipe.toml", "\"train.jsonl\"", "\"data/*.jsonl\"");
+        lab.check(&["recipe.toml:6", "`data.train`", "data/*.jsonl` matches no file", "hint:"]);
+    }
+
+    #[test]
+    fn a_weight_that_is_not_positive_is_named_with_its_line() {
+        let lab = Lab::new();
+        lab.replace("recipe.toml", "\"train.jsonl\"", "[{ path = \"train.jsonl\", weight = 0.0 }]");
+        lab.check(&["recipe.toml:6", "`data.train`", "has a weight of 0, which is not from 0.001 to 1000", "hint:"]);
+    }
+
+    #[test]
+    fn a_parquet_file_that_is_cut_is_named() {
+        let path =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../host/train/tests/fixtures/data/few.gzip.parquet");
+        let bytes = std::fs::read(path).expect("the fixture is in the repository");
+        let lab = Lab::new();
+        lab.replace("recipe.toml", "train.jsonl", "train.parquet");
+        lab.write("train.parquet", &bytes);
+        tunesmith::Session::open(&lab.path("recipe.toml")).unwrap_or_else(|error| panic!("{error}"));
+        lab.write("train.parquet", &bytes[..bytes.len() / 2]);
+        lab.check(&["recipe.toml:6", "`data.train`", "train.parquet` is damaged, ends too soon", "hint:"]);
+    }
+
+    #[test]
+    fn a_packed_file_that_is_cut_is_named() {
+        let lab = Lab::new();
+        lab.replace("recipe.toml", "train.jsonl", "train.jsonl.gz");
+        // The ten bytes of a head, and nothing behind it.
+        lab.write("train.jsonl.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3]);
+        lab.check(&["recipe.toml:6", "`data.train`", "train.jsonl.gz` is damaged or ends too soon", "hint:"]);
+    }
+
+    #[test]
     fn an_evaluation_set_is_named_with_its_line() {
         let lab = Lab::new();
         lab.write("test.jsonl", "[1]\n");

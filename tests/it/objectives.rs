@@ -146,8 +146,7 @@ fn totals(micro: &MicroBatch) -> Totals {
 }
 
 fn row(tokens: &[u32], prompt: usize) -> Arc<EncodedRow> {
-    let example =
-        Example { id: 0, messages: vec![Message::user("q")], completion: None, columns: serde_json::Map::new() };
+    let example = Example { messages: vec![Message::user("q")], ..Example::default() };
     let mask = (0..tokens.len()).map(|at| prompt <= at).collect();
     Arc::new(EncodedRow { example: Arc::new(example), tokens: tokens.to_vec(), mask, is_chosen: None, source: None })
 }

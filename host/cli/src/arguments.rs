@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Import, merge and look at models.
     #[command(subcommand)]
     Model(Model),
+    /// Look at data.
+    #[command(subcommand)]
+    Data(Data),
     /// Make, build and look at plugins.
     #[command(subcommand)]
     Plugin(Plugin),
@@ -247,6 +250,30 @@ fn size(text: &str) -> Result<u64, String> {
     let (number, bytes) = found.unwrap_or((text, 1));
     let size = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(bytes));
     size.filter(|size| 0 < *size).ok_or_else(|| "expected a size, such as `500MB` or `5GB`".into())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Data {
+    /// Print rows, columns, lengths in tokens, what would be cut, and a row as it is trained on.
+    Inspect(DataInspect),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DataInspect {
+    /// A recipe (`.toml`), a data file, or a pattern for several in quotes.
+    pub(crate) source: PathBuf,
+    /// The model folder whose tokenizer and chat template count, instead of the recipe's; no weight is read.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// The row that is shown as it is trained on, counted from 0.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) row: u64,
+    /// Put a value over a key of the recipe, such as `data.loss=all`.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::arguments::{Arguments, Command, Model, Plugin};
+use crate::arguments::{Arguments, Command, Data, Model, Plugin};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -40,6 +40,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Model(Model::Inspect { folder, json }) => commands::model::inspect(&folder, json),
         Command::Model(Model::Merge(merge)) => commands::model::merge(&merge),
         Command::Model(Model::Compare(compare)) => commands::model::compare(&compare),
+        Command::Data(Data::Inspect(inspect)) => commands::data::inspect(&inspect),
         Command::Plugin(Plugin::Build(build)) => commands::build::run(&build),
         Command::Plugin(Plugin::New(new)) => commands::new::run(&new),
         Command::Plugin(Plugin::Check { file, json }) => commands::plugin::check(&file, json),

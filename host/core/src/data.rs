@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::ServiceError;
-use crate::model::Message;
+use crate::model::{Message, Prompt};
 
 /// One row of the data.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     /// The position in the data, from 0. Stays the same over the run.
     pub id: u64,
@@ -19,9 +19,32 @@ pub struct Example {
     pub completion: Option<String>,
     /// All columns of the row, as in the data.
     pub columns: Map<String, Value>,
+    /// Descriptions of the tools that turns may call, as in the data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Value>,
+    /// The gold completion as a turn, if it is more than a text because it calls tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Message>,
+    /// Whether the row is plain text: the completion is all of it, the prompt is empty, and no chat template is applied.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_text: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Example {
+    /// What a model is to continue.
+    pub fn conversation(&self) -> Prompt {
+        match &self.tools {
+            _ if self.is_text => Prompt::Raw(String::new()),
+            Some(tools) => Prompt::Tools { messages: self.messages.clone(), tools: tools.clone() },
+            None => Prompt::Chat(self.messages.clone()),
+        }
+    }
+
     /// The text of the last message.
     pub fn prompt(&self) -> &str {
         self.messages.last().map_or("", |message| &message.content)

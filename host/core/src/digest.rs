@@ -38,14 +38,28 @@ pub fn seed_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     hash_parts(parts).finalize().iter().take(8).fold(0, |seed, &byte| seed << 8 | u64::from(byte))
 }
 
+/// The digest of parts that come one after the other: [`of_parts`] of all of them.
+#[derive(Debug, Clone, Default)]
+pub struct PartsDigest(Sha256);
+
+impl PartsDigest {
+    /// Takes in the next part.
+    pub fn add(&mut self, part: &[u8]) {
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    /// The digest of what was taken in.
+    pub fn finish(self) -> String {
+        hex(&self.0.finalize())
+    }
+}
+
 /// A hasher that took in these parts, each preceded by its length.
 fn hash_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Sha256 {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher
+    let mut digest = PartsDigest::default();
+    parts.into_iter().for_each(|part| digest.add(part));
+    digest.0
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -74,5 +88,9 @@ mod tests {
     #[test]
     fn parts_do_not_run_into_each_other() {
         assert_ne!(of_parts([b"ab".as_slice(), b"c"]), of_parts([b"a".as_slice(), b"bc"]));
+        let mut digest = PartsDigest::default();
+        digest.add(b"ab");
+        digest.add(b"c");
+        assert_eq!(digest.finish(), of_parts([b"ab".as_slice(), b"c"]));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::data::Span;
 use crate::error::ServiceError;
@@ -13,14 +14,23 @@ use crate::tensors::TensorId;
 pub struct Message {
     /// `system`, `user`, `assistant`, or what else the chat template knows.
     pub role: String,
-    /// The text.
+    /// The text; empty if the turn has none because it calls tools.
     pub content: String,
+    /// The whole turn as the data has it, if that is more than a role and a text: tool calls, the id of the call that it answers. The chat
+    /// template is given this in place of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Map<String, Value>>,
 }
 
 impl Message {
+    /// A turn that is no more than a role and a text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: content.into(), whole: None }
+    }
+
     /// A user's message.
     pub fn user(content: impl Into<String>) -> Self {
-        Self { role: "user".into(), content: content.into() }
+        Self::new("user", content)
     }
 }
 
@@ -29,6 +39,13 @@ impl Message {
 pub enum Prompt {
     /// A conversation: the chat template is applied, with the opening of the assistant's turn.
     Chat(Vec<Message>),
+    /// As a conversation, with descriptions of the tools that it may call.
+    Tools {
+        /// The conversation.
+        messages: Vec<Message>,
+        /// What the chat template is given as `tools`.
+        tools: Value,
+    },
     /// Text as it is, without the chat template.
     Raw(String),
 }

@@ -1,5 +1,6 @@
 //! The plan: a recipe with every choice made and checked. What runs, and what the run folder records.
 
+mod data;
 mod differences;
 
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest;
-use crate::recipe::{Eval, Lora, Plugin, Recipe, RecipeError, Schedule, line_of};
+use crate::recipe::{Lora, Loss, Plugin, Recipe, RecipeError, Schedule, line_of};
 use crate::stage::Stage;
 
 /// A resolved recipe. Digests and settings of plugins are filled in by whoever opens the files; until then they are empty or as written.
@@ -67,20 +68,44 @@ pub struct DataPlan {
     pub messages: String,
     /// A system message put before every prompt.
     pub system: Option<String>,
+    /// The tools' column.
+    #[serde(default = "default_tools", skip_serializing_if = "is_default_tools")]
+    pub tools: String,
+    /// The plain text's column.
+    #[serde(default = "default_text", skip_serializing_if = "is_default_text")]
+    pub text: String,
+    /// Which tokens are trained on.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub loss: Loss,
 }
 
-/// A data file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A data file, or several that are read as one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct FilePlan {
     /// `train`, or the evaluation set's name.
     pub name: String,
+    /// The file; of several the first, as the recipe writes it.
+    pub path: PathBuf,
+    /// The digest of the file; of several that of their digests.
+    pub digest: String,
+    /// Read the first so many rows only.
+    pub limit: Option<usize>,
+    /// The files, if the recipe names several or a pattern, in the order in which they are read. Patterns until the files are opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<SourcePlan>,
+}
+
+/// One of several files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourcePlan {
     /// The file.
     pub path: PathBuf,
     /// The digest of the file.
     pub digest: String,
-    /// Read the first so many rows only.
-    pub limit: Option<usize>,
+    /// How often each of its rows is drawn in one pass over the data.
+    pub weight: f64,
 }
 
 /// A plugin and what it may use.
@@ -151,6 +176,12 @@ pub struct TrainPlan {
     pub max_length: u32,
     /// Whether rows that are too long are cut.
     pub truncate: bool,
+    /// Whether short rows share a line in a forward pass.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub packing: bool,
+    /// Over how many steps rows are sorted by length; 0 is off.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub buckets: u32,
     /// A checkpoint every so many steps; 0 is only at the end.
     pub checkpoint_every: u32,
     /// How many checkpoints are kept, the newest.
@@ -185,7 +216,7 @@ impl Plan {
             seed: recipe.seed,
             output: base.join(&recipe.output),
             model: model(recipe, base),
-            data: data(recipe, base),
+            data: data::plan(&recipe.data, base),
             plugins: recipe.plugins.iter().map(|(name, plugin)| plugin_plan(name, plugin, base)).collect(),
             stages: stages(recipe),
             generate: GeneratePlan {
@@ -226,8 +257,7 @@ impl Plan {
         let mut bare = self.clone();
         bare.output = PathBuf::new();
         bare.model.path = PathBuf::new();
-        bare.data.train.path = PathBuf::new();
-        bare.data.eval.iter_mut().for_each(|file| file.path = PathBuf::new());
+        bare.data.paths_mut().for_each(|path| *path = PathBuf::new());
         bare.plugins.iter_mut().for_each(|plugin| plugin.path = PathBuf::new());
         bare.train.checkpoint_every = 0;
         bare.train.keep_checkpoints = 0;
@@ -271,6 +301,7 @@ impl Plan {
         if let Some((_, field, what)) = rules.into_iter().find(|(holds, _, _)| !holds) {
             return Err(fault(text, field, what, None));
         }
+        self.data.check(text)?;
         for stage in &self.stages {
             if self.plugin(&stage.plugin).is_none() {
                 let known: Vec<&str> = self.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
@@ -289,6 +320,26 @@ impl Plan {
     }
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn default_tools() -> String {
+    data::TOOLS.into()
+}
+
+fn is_default_tools(name: &str) -> bool {
+    name == data::TOOLS
+}
+
+fn default_text() -> String {
+    data::TEXT.into()
+}
+
+fn is_default_text(name: &str) -> bool {
+    name == data::TEXT
+}
+
 /// A fault at a key, with its line.
 fn fault(text: &str, field: &str, what: &str, hint: Option<String>) -> RecipeError {
     RecipeError { line: line_of(text, field), field: field.into(), what: what.into(), hint }
@@ -300,29 +351,6 @@ fn model(recipe: &Recipe, base: &Path) -> ModelPlan {
         digest: String::new(),
         lora: recipe.model.adapter.as_ref().map(|adapter| adapter.lora.clone()),
         device: recipe.model.device.clone().unwrap_or_else(|| "cpu".into()),
-    }
-}
-
-fn data(recipe: &Recipe, base: &Path) -> DataPlan {
-    let data = &recipe.data;
-    let file = |name: &str, path: &Path, limit| FilePlan {
-        name: name.into(),
-        path: base.join(path),
-        digest: String::new(),
-        limit,
-    };
-    let eval = match &data.eval {
-        None => Vec::new(),
-        Some(Eval::One(path)) => vec![file("eval", path, data.eval_limit)],
-        Some(Eval::Named(sets)) => sets.iter().map(|(name, path)| file(name, path, data.eval_limit)).collect(),
-    };
-    DataPlan {
-        train: file("train", &data.train, data.limit),
-        eval,
-        prompt: data.prompt.clone().unwrap_or_else(|| "prompt".into()),
-        completion: data.completion.clone().unwrap_or_else(|| "completion".into()),
-        messages: data.messages.clone().unwrap_or_else(|| "messages".into()),
-        system: data.system.clone(),
     }
 }
 
@@ -381,6 +409,8 @@ fn train(recipe: &Recipe) -> TrainPlan {
         clip: train.clip.unwrap_or(1.0),
         max_length: train.max_length.unwrap_or(0),
         truncate: train.truncate.unwrap_or(false),
+        packing: train.packing.unwrap_or(false),
+        buckets: train.buckets.unwrap_or(0),
         checkpoint_every: train.checkpoint_every.unwrap_or(0),
         keep_checkpoints: train.keep_checkpoints.unwrap_or(3),
         digest_every: train.digest_every.unwrap_or(10),
@@ -423,6 +453,34 @@ mod tests {
         check("[train]\nbetas = [0.9, 1.0]\n", "must both be at least 0 and less than 1");
         check("[curate]\nplugin = \"x\"\nchunk = 0\n", "`curate.chunk`: must be at least 1");
         check("[answer]\nplugin = \"x\"\nchunk = 0\n", "line 8: `answer.chunk`: must be at least 1");
+    }
+
+    #[test]
+    fn files_are_checked() {
+        let with = |train: &str| {
+            let text = SMALL.replace("\"t.jsonl\"", train);
+            Plan::resolve(&Recipe::parse(&text)?, &text, Path::new("/base"))
+        };
+        for weight in ["0", "-1", "nan", "inf", "1e9"] {
+            let error = with(&format!("[{{ path = \"a\", weight = {weight} }}]")).expect_err("the weight is wrong");
+            let told = error.to_string();
+            assert!(told.contains("line 5: `data.train`: has a weight of") && told.contains("\nhint:"), "{told}");
+        }
+        assert!(with("[]").expect_err("there is no file").to_string().contains("names no file"));
+        check("loss = []\n", "line 6: `data.loss`: names no role");
+        check("loss = [\"\"]\n", "names an empty role");
+        let plan = with("[\"a\", { path = \"b\", weight = 0.5 }]").expect("it is complete").data.train;
+        let files: Vec<(&Path, f64)> = plan.files.iter().map(|file| (file.path.as_path(), file.weight)).collect();
+        assert_eq!(files, [(Path::new("/base/a"), 1.0), (Path::new("/base/b"), 0.5)]);
+    }
+
+    #[test]
+    fn keys_that_are_not_used_do_not_change_the_plan() {
+        let text = serde_json::to_string(&resolve("").expect("it is complete")).expect("JSON");
+        for key in ["tools", "text", "loss", "files", "packing", "buckets"] {
+            assert!(!text.contains(&format!("\"{key}\"")), "`{key}` would change the digest of every older run");
+        }
+        assert_eq!(serde_json::from_str::<Plan>(&text).expect("it reads back"), resolve("").expect("it is complete"));
     }
 
     #[test]

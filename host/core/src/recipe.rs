@@ -1,10 +1,14 @@
 //! The recipe, as a person writes it: TOML, optional keys, relative paths.
 
+mod data;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use data::{Data, Eval, EvalFiles, FileUse, Files, Loss, LossWord, WeightedFile};
 
 /// A recipe as written. Turn it into a [`Plan`](crate::plan::Plan) before doing anything with it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -96,38 +100,6 @@ fn default_alpha() -> f64 {
 
 fn default_targets() -> Vec<String> {
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"].map(Into::into).into()
-}
-
-/// `[data]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Data {
-    /// JSON lines to train on, relative to the recipe.
-    pub train: PathBuf,
-    /// JSON lines to evaluate on: one file, or a table of names and files.
-    pub eval: Option<Eval>,
-    /// The column with the prompt. Default `prompt`.
-    pub prompt: Option<String>,
-    /// The column with the gold completion. Default `completion`.
-    pub completion: Option<String>,
-    /// The column with a chat; its last assistant turn is the completion. Default `messages`.
-    pub messages: Option<String>,
-    /// A system message put before every prompt.
-    pub system: Option<String>,
-    /// Train on the first so many rows only.
-    pub limit: Option<usize>,
-    /// Evaluate on the first so many rows of each set only.
-    pub eval_limit: Option<usize>,
-}
-
-/// `eval = "a.jsonl"` or `eval = { target = "a.jsonl", retained = "b.jsonl" }`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Eval {
-    /// One set, called `eval`.
-    One(PathBuf),
-    /// Named sets.
-    Named(BTreeMap<String, PathBuf>),
 }
 
 /// An entry of `[plugins]`: a path, or a table with grants.
@@ -252,8 +224,14 @@ pub struct Train {
     pub clip: Option<f64>,
     /// The longest row in tokens, prompt and completion; longer rows are an error unless `truncate` is set. Default: the model's limit, at most 2048.
     pub max_length: Option<u32>,
-    /// Cut the completion of rows that are too long. Default false.
+    /// Cut rows that are too long at their end. Rows of which nothing to train on would be left are an error all the same. Default false.
     pub truncate: Option<bool>,
+    /// Put the short rows of a forward pass behind each other on lines as long as its longest row, without seeing each other. Changes
+    /// speed, and results only by rounding. Default false.
+    pub packing: Option<bool>,
+    /// Sort the rows of so many steps by length, so that those of a forward pass are of like length. With 1 the rows of each step stay the
+    /// same, and results change only by rounding; with more, steps get rows of like length. Default: off.
+    pub buckets: Option<u32>,
     /// A checkpoint every so many steps. Default: only at the end. A run that is stopped goes on from its newest checkpoint with
     /// `train --resume`; without one, from what was measured and curated before training.
     pub checkpoint_every: Option<u32>,
@@ -353,6 +331,22 @@ mod tests {
     #[test]
     fn a_wrong_type_is_named_with_its_line() {
         check("[train]\nsteps = \"many\"\n", "line 7: invalid type: string \"many\", expected u32");
+        check("loss = \"prompt\"\n", "line 6: expected \"completion\", \"all\", or a list of roles");
+        check("eval = [3]\n", "line 6: expected a path");
+    }
+
+    #[test]
+    fn files_may_be_several_with_weights() {
+        let text = SMALL.replace("\"t.jsonl\"", "[\"a/*.jsonl\", { path = \"b.parquet\", weight = 2 }]");
+        let text =
+            format!("{text}eval = {{ one = \"c.jsonl\", other = [\"d.jsonl\", \"e.jsonl\"] }}\nloss = [\"user\"]\n");
+        let data = Recipe::parse(&text).expect("it is complete").data;
+        let weighted = WeightedFile { path: "b.parquet".into(), weight: Some(2.0) };
+        let files = vec![FileUse::Path("a/*.jsonl".into()), FileUse::Weighted(weighted)];
+        assert_eq!(data.train, Files::Several(files));
+        assert_eq!(data.loss, Some(Loss::Roles(vec!["user".into()])));
+        let Some(Eval::Named(sets)) = data.eval else { panic!("named sets") };
+        assert_eq!(sets["other"], EvalFiles::Several(vec!["d.jsonl".into(), "e.jsonl".into()]));
     }
 
     #[test]

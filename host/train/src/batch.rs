@@ -13,7 +13,7 @@ use tunesmith_core::error::ServiceError;
 use tunesmith_core::stage::{Batch, Draws, Port};
 use tunesmith_core::tensors::{TensorId, Tensors};
 
-use crate::batching::{Encoder, MicroBatch};
+use crate::batching::{Encoder, Lines, MicroBatch};
 use crate::error::ModelError;
 use crate::extra::ExtraParameters;
 use crate::model::logprobs::Target;
@@ -53,6 +53,7 @@ pub struct TensorBatch {
     totals: Totals,
     extra: ExtraParameters,
     encoder: Option<Arc<Encoder>>,
+    is_packed: bool,
     hidden: Mutex<BTreeMap<Under, Tensor<3>>>,
     logprobs: Mutex<BTreeMap<Under, Tensor<2>>>,
 }
@@ -81,7 +82,14 @@ impl TensorBatch {
         let weights = micro.padded_where_masked(weights);
         let extra = ExtraParameters::default();
         let (encoder, hidden, logprobs) = (None, Mutex::default(), Mutex::default());
-        Ok(Self { engine, models, micro, layout, weights, totals, extra, encoder, hidden, logprobs })
+        let is_packed = false;
+        Ok(Self { engine, models, micro, layout, weights, totals, extra, encoder, is_packed, hidden, logprobs })
+    }
+
+    /// The batch whose own forward passes have several rows on a line, or one. What is offered has one row per line all the same.
+    #[must_use]
+    pub fn with_packing(self, is_packed: bool) -> Self {
+        Self { is_packed, ..self }
     }
 
     /// The batch with the tokenizer that says which candidates may be drawn.
@@ -136,9 +144,29 @@ impl TensorBatch {
         if let Some(hidden) = known.get(&under) {
             return Ok(hidden.clone());
         }
-        let hidden = self.decoder(under).hidden(&self.layout).map_err(failed)?;
+        let hidden = match self.is_packed {
+            false => self.decoder(under).hidden(&self.layout).map_err(failed)?,
+            true => self.packed_hidden(self.decoder(under)).map_err(failed)?,
+        };
         known.insert(under, hidden.clone());
         Ok(hidden)
+    }
+
+    /// The same, of rows that lie several on a line of the forward pass. In padding stands what belongs to another place.
+    fn packed_hidden(&self, decoder: &Decoder) -> Result<Tensor<3>, ModelError> {
+        let lines = Lines::new(&self.micro, true)?;
+        let hidden = decoder.hidden(&lines.layout)?;
+        let [count, line, size] = hidden.dims();
+        let (rows, width) = (self.layout.rows(), self.layout.width());
+        let mut places = vec![0_i32; rows * width];
+        for ((row, start), places) in self.micro.rows.iter().zip(lines.starts).zip(places.chunks_mut(width)) {
+            for (place, source) in places.iter_mut().zip(start..start + row.tokens.len()) {
+                *place = source as i32;
+            }
+        }
+        let places = TensorData::new(places, [rows * width]);
+        let places = Tensor::<1, Int>::from_data(places, &hidden.device().inner());
+        Ok(hidden.reshape([count * line, size]).select(0, places).reshape([rows, width, size]))
     }
 
     fn rows_tensor(&self, values: Vec<f32>) -> TensorId {
@@ -245,24 +273,31 @@ impl Batch for TensorBatch {
 pub struct BatchLogprobs {
     models: PolicyPair,
     micro: Arc<MicroBatch>,
+    is_packed: bool,
     known: Mutex<BTreeMap<Under, Vec<f32>>>,
 }
 
 impl BatchLogprobs {
     /// Of this micro-batch.
     pub fn new(models: PolicyPair, micro: Arc<MicroBatch>) -> Self {
-        Self { models, micro, known: Mutex::default() }
+        Self { models, micro, is_packed: false, known: Mutex::default() }
+    }
+
+    /// Computed with several rows on a line, or one.
+    #[must_use]
+    pub fn with_packing(self, is_packed: bool) -> Self {
+        Self { is_packed, ..self }
     }
 
     fn compute(&self, under: Under) -> Result<Vec<f32>, ModelError> {
-        let layout = self.micro.layout()?;
+        let lines = Lines::new(&self.micro, self.is_packed)?;
         let logprobs = match under {
-            Under::Policy => self.models.policy.valid().token_logprobs(&layout)?,
-            Under::Reference => self.models.reference.token_logprobs(&layout)?,
+            Under::Policy => self.models.policy.valid().token_logprobs(&lines.layout)?,
+            Under::Reference => self.models.reference.token_logprobs(&lines.layout)?,
         };
         let padded = tensor_values(logprobs);
-        let rows = self.micro.rows.iter().zip(padded.chunks(layout.width()));
-        Ok(rows.flat_map(|(row, values)| values[..row.tokens.len()].to_vec()).collect())
+        let rows = self.micro.rows.iter().zip(lines.starts);
+        Ok(rows.flat_map(|(row, start)| padded[start..start + row.tokens.len()].to_vec()).collect())
     }
 }
 
@@ -287,7 +322,7 @@ impl TokenLogprobs for BatchLogprobs {
 fn targets(micro: &MicroBatch, width: usize) -> Vec<Target> {
     let mut targets = Vec::new();
     for (row_number, row) in micro.rows.iter().enumerate() {
-        for (column, id) in row.tokens.iter().enumerate() {
+        for (column, id) in row.tokens.iter().enumerate().skip(1) {
             if row.mask[column] {
                 targets.push(Target { index: row_number * width + column - 1, id: *id });
             }

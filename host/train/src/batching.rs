@@ -1,23 +1,25 @@
 //! From training rows to micro-batches of tokens: tokenising, masks, lengths, and the order in which rows are drawn.
 
 mod encoder;
+mod lines;
 mod row_texts;
 mod sampler;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 
 use tunesmith_core::data::{Example, Target, TokenBatch, TokenLogprobs, TokenRow, TrainingRow};
-use tunesmith_core::model::Prompt;
 
 use crate::error::ModelError;
 use crate::model;
 use crate::model::logprobs::Pair;
 
 pub use encoder::{Encoder, Source};
+pub use lines::Lines;
 pub use row_texts::MicroBatchTexts;
-pub use sampler::{Sampler, SamplerPosition};
+pub use sampler::{Buckets, Sampler, SamplerPosition, Share, Urn};
 
 /// A tokenised sequence and which of its tokens are trained on.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,13 +52,25 @@ pub struct EncodedTarget {
     pub truncated: usize,
 }
 
+impl EncodedTarget {
+    /// The tokens of its longest sequence.
+    pub fn width(&self) -> usize {
+        self.rows.iter().map(|row| row.tokens.len()).max().unwrap_or(0)
+    }
+}
+
 /// How long rows may get, and what happens to longer ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LengthRule {
     /// The longest row in tokens, prompt and completion.
     pub longest: usize,
-    /// Whether the completions of longer rows are cut.
+    /// Whether longer rows are cut at their end.
     pub truncate: bool,
+}
+
+impl LengthRule {
+    /// The longest row of a recipe that does not say, unless the model takes less.
+    pub const USUAL: usize = 2048;
 }
 
 /// Why a row cannot be trained on.
@@ -66,17 +80,18 @@ pub enum EncodeError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// It is too long.
-    #[error("the row has {tokens} tokens, of which {prompt} are the prompt; the longest allowed is {longest}")]
+    #[error("the row has {tokens} tokens{}; the longest allowed is {longest}",
+        if *prompt > 1 { format!(", of which {prompt} are the prompt") } else { String::new() })]
     TooLong {
         /// Tokens of the row.
         tokens: usize,
-        /// Tokens of its prompt.
+        /// Tokens before the first that is trained on.
         prompt: usize,
         /// Tokens allowed.
         longest: usize,
     },
     /// There is nothing to train on.
-    #[error("the completion has no token to train on")]
+    #[error("the row has no token to train on")]
     NoTarget,
 }
 
@@ -92,32 +107,44 @@ impl Encoder {
             Target::Completion(completion) => vec![(completion, None)],
             Target::Preference { chosen, rejected } => vec![(chosen, Some(true)), (rejected, Some(false))],
         };
-        let prompt = Prompt::Chat(row.example.messages.clone());
         let mut target = EncodedTarget { rows: Vec::new(), truncated: 0 };
         for (completion, is_chosen) in completions {
-            let source = self.source(&prompt, completion)?;
-            let (tokens, mask, is_truncated) = masked(self.pair_of(&source)?, lengths)?;
+            let (tokens, mask) = match is_chosen {
+                None => self.row(&row.example, completion)?,
+                Some(_) => {
+                    let Pair { prompt, completion } = self.answer(&row.example, completion)?;
+                    let mask = prompt.iter().map(|_| false).chain(completion.iter().map(|_| true)).collect();
+                    ([prompt, completion].concat(), mask)
+                }
+            };
+            let (tokens, mask, is_truncated) = fitted(tokens, mask, lengths)?;
             target.truncated += usize::from(is_truncated);
+            let source = self.source_of(&row.example, completion, is_chosen.is_some())?;
             let example = Arc::clone(&row.example);
-            target.rows.push(Arc::new(EncodedRow { example, tokens, mask, is_chosen, source: Some(source) }));
+            target.rows.push(Arc::new(EncodedRow { example, tokens, mask, is_chosen, source }));
         }
         Ok(target)
     }
 }
 
-/// All tokens, which of them are trained on, and whether some were cut.
-fn masked(pair: Pair, lengths: LengthRule) -> Result<(Vec<u32>, Vec<bool>, bool), EncodeError> {
-    let prompt = pair.prompt.len();
-    let mut tokens = pair.prompt;
-    tokens.extend(pair.completion);
+/// The tokens that fit, which of them are trained on, and whether some were cut.
+fn fitted(
+    mut tokens: Vec<u32>,
+    mut mask: Vec<bool>,
+    lengths: LengthRule,
+) -> Result<(Vec<u32>, Vec<bool>, bool), EncodeError> {
+    // Nothing comes before the first token, so nothing predicts it.
+    if let Some(first) = mask.first_mut() {
+        *first = false;
+    }
+    let Some(prompt) = mask.iter().position(|is_trained| *is_trained) else { return Err(EncodeError::NoTarget) };
     let is_truncated = lengths.longest < tokens.len();
     if is_truncated && (!lengths.truncate || lengths.longest <= prompt) {
         return Err(EncodeError::TooLong { tokens: tokens.len(), prompt, longest: lengths.longest });
     }
     tokens.truncate(lengths.longest);
-    // Nothing comes before the first token, so nothing predicts it.
-    let mask: Vec<bool> = (0..tokens.len()).map(|index| prompt.max(1) <= index).collect();
-    if mask.contains(&true) { Ok((tokens, mask, is_truncated)) } else { Err(EncodeError::NoTarget) }
+    mask.truncate(lengths.longest);
+    Ok((tokens, mask, is_truncated))
 }
 
 /// Rows that go through the model together.

@@ -24,7 +24,7 @@ use tunesmith_core::digest;
 use tunesmith_core::plan::Plan;
 use tunesmith_core::stage::Stage;
 
-use crate::batching::{Sampler, SamplerPosition};
+use crate::batching::SamplerPosition;
 use crate::model::{Decoder, LanguageModel, WeightType};
 use crate::optimizer::{AdamW, digest_of_trained};
 use crate::run::{Place, RunError, Training, folder_whole, write_json};
@@ -121,7 +121,7 @@ pub(crate) fn load(folder: &Path, training: &mut Training<'_>) -> Result<(), Run
     }
     let moments = folder.join("optimizer.safetensors");
     training.optimizer = AdamW::load(&training.plan.train, &moments, &policy, &extra)?;
-    training.sampler = Sampler::at(training.plan.seed, training.rows.len(), state.sampler);
+    training.sampler = training.sampler.clone().at(state.sampler);
     training.models.policy = policy;
     training.extra = extra;
     training.step = state.step;

@@ -1,13 +1,13 @@
 //! From the pool to the training set: the recipe's curating plugin decides, chunk by chunk; without one the data is taken as it is.
 
 pub(crate) mod decisions;
+pub(crate) mod set;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tunesmith_core::data::{Example, Examples, Target, TrainingRow};
 use tunesmith_core::error::CallError;
 use tunesmith_core::model::Message;
@@ -17,34 +17,35 @@ use tunesmith_core::stage::{Choice, Curate, Curated, Stage};
 use tunesmith_core::trace::{Record, Times};
 
 use crate::batch::PolicyPair;
+use crate::data::Rows;
 use crate::run::{RunError, RunFolder, no_completion, pass_on_lines};
 use crate::service::calls::Callee;
 use crate::service::recall::Recall;
 use crate::service::{Host, digests};
 use decisions::Decision;
+use set::{SetRows, SetWriter};
 
 /// The training set and what became of the rest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct TrainingSet {
-    pub(crate) rows: Vec<TrainingRow>,
+    /// The rows, which lie in `curated.jsonl`.
+    pub(crate) rows: SetRows,
     /// Rows by provenance.
     pub(crate) provenance: BTreeMap<String, u64>,
     /// Rows dropped, by reason.
     pub(crate) dropped: BTreeMap<String, u64>,
-    /// What was dropped: row, reason, notes.
-    pub(crate) dropped_rows: Vec<Dropped>,
     /// Seconds inside plugins, by stage.
     pub(crate) plugin_seconds: BTreeMap<Stage, f64>,
-    /// The id of the next row that is added.
-    next_id: u64,
 }
 
-/// A row that is not trained on.
-#[derive(Debug)]
-pub(crate) struct Dropped {
-    id: u64,
-    why: String,
-    notes: Vec<(String, f64)>,
+/// A training set in the making.
+struct Making {
+    writer: SetWriter,
+    provenance: BTreeMap<String, u64>,
+    dropped: BTreeMap<String, u64>,
+    plugin_seconds: BTreeMap<Stage, f64>,
+    /// The id of the next row that is added.
+    next_id: u64,
 }
 
 /// What curating needs.
@@ -64,28 +65,34 @@ impl Curating<'_> {
     pub(crate) fn training_set(
         mut self,
         curate: Option<&Named<dyn Curate>>,
-        pool: &[Arc<Example>],
+        pool: &dyn Rows,
         observer: &mut dyn Observer,
     ) -> Result<TrainingSet, RunError> {
-        let next_id = pool.iter().map(|example| example.id + 1).max().unwrap_or(0);
-        let mut set = TrainingSet { next_id, ..TrainingSet::default() };
+        let mut set = Making {
+            writer: SetWriter::create(&self.folder.path.join("curated.jsonl"))?,
+            provenance: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            plugin_seconds: BTreeMap::new(),
+            next_id: pool.next_id(),
+        };
         match curate {
             None => set.take_all(self.plan, pool)?,
             Some(curate) => self.call(curate, pool, &mut set, observer)?,
         }
-        if set.rows.is_empty() {
+        if set.writer.count() == 0 {
             return Err(RunError::EmptyTrainingSet { dropped: set.dropped });
         }
-        let digest = digests::of_training_set(&set.rows);
+        let digest = set.writer.digest();
         match &self.known {
             Some(known) if *known != digest => return Err(self.lost("the training set does not come out as before")),
             Some(_) => {}
             None => {
-                let record = Record::TrainingSet { rows: set.rows.len() as u64, digest };
+                let record = Record::TrainingSet { rows: set.writer.count() as u64, digest };
                 self.folder.trace.add(&record, &Times::default())?;
             }
         }
-        Ok(set)
+        let Making { writer, provenance, dropped, plugin_seconds, .. } = set;
+        Ok(TrainingSet { rows: writer.finish()?, provenance, dropped, plugin_seconds })
     }
 
     fn lost(&self, what: &str) -> RunError {
@@ -100,15 +107,21 @@ impl Curating<'_> {
     fn call(
         &mut self,
         curate: &Named<dyn Curate>,
-        pool: &[Arc<Example>],
-        set: &mut TrainingSet,
+        pool: &dyn Rows,
+        set: &mut Making,
         observer: &mut dyn Observer,
     ) -> Result<(), RunError> {
-        observer.event(Event::Begin { work: "curate", total: Some(pool.len() as u64) });
+        observer.event(Event::Begin { work: "curate", total: Some(pool.count() as u64) });
         let mut decided = std::mem::take(&mut self.decided).into_iter();
         let recall = Arc::new(Recall::open(&self.folder.path.join("progress").join("answers.jsonl"))?);
-        for rows in pool.chunks(self.plan.generate.chunk.max(1)) {
-            let chunk = Arc::new(Examples { rows: rows.to_vec(), round: 0 });
+        let mut pool = pool.examples();
+        loop {
+            let rows = pool.by_ref().take(self.plan.generate.chunk.max(1)).collect::<Result<Vec<_>, _>>()?;
+            if rows.is_empty() {
+                break;
+            }
+            let units = rows.len() as u64;
+            let chunk = Arc::new(Examples { rows, round: 0 });
             match decided.next() {
                 Some(decision) if decision.input == digests::of_examples(&chunk) => {
                     set.take(self.plan, &curate.name, &chunk, decision.curated)?;
@@ -119,8 +132,8 @@ impl Curating<'_> {
                     recall.clear()?;
                 }
             }
-            let note = format!("{} kept", set.rows.len());
-            observer.event(Event::Advance { units: rows.len() as u64, note: &note });
+            let note = format!("{} kept", set.writer.count());
+            observer.event(Event::Advance { units, note: &note });
         }
         observer.event(Event::Finish);
         Ok(())
@@ -132,7 +145,7 @@ impl Curating<'_> {
         curate: &Named<dyn Curate>,
         chunk: &Arc<Examples>,
         recall: &Arc<Recall>,
-        (set, observer): (&mut TrainingSet, &mut dyn Observer),
+        (set, observer): (&mut Making, &mut dyn Observer),
     ) -> Result<(), RunError> {
         let start = Instant::now();
         let input = digests::of_examples(chunk);
@@ -171,18 +184,19 @@ impl Counts {
     }
 }
 
-impl TrainingSet {
+impl Making {
     /// Every row with its gold completion.
-    fn take_all(&mut self, plan: &Plan, pool: &[Arc<Example>]) -> Result<(), RunError> {
-        for example in pool {
-            let completion = example.completion.clone().ok_or_else(|| no_completion(plan, example))?;
-            self.push(example, Target::Completion(completion), "gold", Vec::new());
+    fn take_all(&mut self, plan: &Plan, pool: &dyn Rows) -> Result<(), RunError> {
+        for example in pool.examples() {
+            let example = example?;
+            let completion = example.completion.clone().ok_or_else(|| no_completion(plan, &example))?;
+            self.push(&example, Target::Completion(completion), "gold", Vec::new())?;
         }
         Ok(())
     }
 
     /// Turns the choices about a chunk into rows.
-    fn take(&mut self, plan: &Plan, plugin: &str, chunk: &Examples, curated: Curated) -> Result<Counts, CallError> {
+    fn take(&mut self, plan: &Plan, plugin: &str, chunk: &Examples, curated: Curated) -> Result<Counts, RunError> {
         let broken = |row: usize| {
             CallError::broken(
                 plugin,
@@ -203,27 +217,27 @@ impl TrainingSet {
                     let id = example(row)?.id;
                     *counts.dropped.entry(why.clone()).or_default() += 1;
                     *self.dropped.entry(why.clone()).or_default() += 1;
-                    self.dropped_rows.push(Dropped { id, why, notes: notes_of(row) });
+                    self.writer.drop_row(id, &why, &notes_of(row))?;
                     continue;
                 }
                 Choice::Keep { row, provenance } => {
                     let completion = example(row)?.completion.clone().ok_or_else(|| broken(row))?;
-                    self.push(example(row)?, Target::Completion(completion), &provenance, notes_of(row));
+                    self.push(example(row)?, Target::Completion(completion), &provenance, notes_of(row))?;
                     provenance
                 }
                 Choice::Replace { row, completion, provenance } => {
-                    self.push(example(row)?, Target::Completion(completion), &provenance, notes_of(row));
+                    self.push(example(row)?, Target::Completion(completion), &provenance, notes_of(row))?;
                     provenance
                 }
                 Choice::Prefer { row, chosen, rejected, provenance } => {
                     let target = Target::Preference { chosen, rejected };
-                    self.push(example(row)?, target, &provenance, notes_of(row));
+                    self.push(example(row)?, target, &provenance, notes_of(row))?;
                     provenance
                 }
                 Choice::Add { prompt, completion, provenance, like } => {
                     let like = like.map(example).transpose()?;
                     let added = Arc::new(self.added(plan, prompt, &completion, like));
-                    self.push(&added, Target::Completion(completion), &provenance, Vec::new());
+                    self.push(&added, Target::Completion(completion), &provenance, Vec::new())?;
                     provenance
                 }
             };
@@ -238,67 +252,23 @@ impl TrainingSet {
         self.next_id += 1;
         let system = match like {
             Some(like) => like.messages.first().filter(|first| first.role == "system").cloned(),
-            None => plan.data.system.clone().map(|content| Message { role: "system".into(), content }),
+            None => plan.data.system.clone().map(|content| Message::new("system", content)),
         };
         let messages = system.into_iter().chain([Message::user(prompt)]).collect();
         let columns = like.map_or_else(Map::new, |like| like.columns.clone());
-        Example { id, messages, completion: Some(completion.to_owned()), columns }
+        let tools = like.and_then(|like| like.tools.clone());
+        Example { id, messages, completion: Some(completion.to_owned()), columns, tools, ..Example::default() }
     }
 
-    fn push(&mut self, example: &Arc<Example>, target: Target, provenance: &str, notes: Vec<(String, f64)>) {
+    fn push(
+        &mut self,
+        example: &Arc<Example>,
+        target: Target,
+        provenance: &str,
+        notes: Vec<(String, f64)>,
+    ) -> Result<(), RunError> {
         *self.provenance.entry(provenance.to_owned()).or_default() += 1;
         let example = Arc::clone(example);
-        self.rows.push(TrainingRow { example, target, provenance: provenance.to_owned(), notes });
+        self.writer.keep(&TrainingRow { example, target, provenance: provenance.to_owned(), notes })
     }
-
-    /// The lines of `curated.jsonl`: what is trained on, in its order, then what is not.
-    pub(crate) fn lines(&self) -> Vec<impl Serialize + use<'_>> {
-        let kept = self.rows.iter().map(CuratedLine::kept);
-        kept.chain(self.dropped_rows.iter().map(CuratedLine::dropped)).collect()
-    }
-}
-
-/// A line of `curated.jsonl`. Lines with a target are the training set, whole: a resumed run needs nothing else.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct CuratedLine<'a> {
-    id: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    provenance: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dropped: Option<&'a str>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    notes: Map<String, Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<&'a Target>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    example: Option<&'a Example>,
-}
-
-impl<'a> CuratedLine<'a> {
-    fn kept(row: &'a TrainingRow) -> Self {
-        Self {
-            id: row.example.id,
-            provenance: Some(&row.provenance),
-            dropped: None,
-            notes: as_map(&row.notes),
-            target: Some(&row.target),
-            example: Some(&row.example),
-        }
-    }
-
-    fn dropped(row: &'a Dropped) -> Self {
-        Self {
-            id: row.id,
-            provenance: None,
-            dropped: Some(&row.why),
-            notes: as_map(&row.notes),
-            target: None,
-            example: None,
-        }
-    }
-}
-
-fn as_map(notes: &[(String, f64)]) -> Map<String, Value> {
-    notes.iter().map(|(name, value)| (name.clone(), Value::from(*value))).collect()
 }

@@ -11,7 +11,6 @@ use serde::Serialize;
 use tunesmith_core::call::Services;
 use tunesmith_core::data::{Answered, Evaluation};
 use tunesmith_core::error::CallError;
-use tunesmith_core::model::Prompt;
 use tunesmith_core::plan::Plan;
 use tunesmith_core::set::{Observer, Stages};
 use tunesmith_core::stage::{Measure, Stage};
@@ -104,8 +103,7 @@ impl Evaluator<'_> {
         work: &str,
         observer: &mut dyn Observer,
     ) -> Result<Evaluation, RunError> {
-        let prompts =
-            set.examples.iter().map(|example| self.host.encoder.prompt(&Prompt::Chat(example.messages.clone())));
+        let prompts = set.examples.iter().map(|example| self.host.encoder.prompt(&example.conversation()));
         let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
         let answers = self.answers(set, &prompts, models, work, observer)?;
         let mut statistics = vec![
@@ -130,9 +128,9 @@ impl Evaluator<'_> {
             return Ok(Vec::new());
         }
         let pair = |example: &Arc<tunesmith_core::data::Example>| {
-            let prompt = Prompt::Chat(example.messages.clone());
+            let prompt = example.conversation();
             match &example.completion {
-                Some(completion) => self.host.encoder.pair(&prompt, completion),
+                Some(completion) => self.host.encoder.answer(example, completion),
                 None => Ok(Pair { prompt: self.host.encoder.prompt(&prompt)?, completion: Vec::new() }),
             }
         };

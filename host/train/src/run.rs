@@ -6,6 +6,7 @@ mod error;
 mod folder;
 mod preflight;
 mod resume;
+mod rows;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use tunesmith_core::set::{Event, Observer, Stages};
 
 use crate::batch::PolicyPair;
 use crate::batching::Encoder;
+use crate::data::Rows;
 use crate::evaluate::Evaluator;
 use crate::model::LanguageModel;
 use crate::service::{Caller, Host};
@@ -34,6 +36,7 @@ pub(crate) use folder::{Place, RunFolder};
 pub(crate) use preflight::no_completion;
 pub use preflight::{Forecast, check, check_inputs};
 pub use resume::{Standing, standing};
+pub(crate) use rows::TrainingRows;
 pub use summary::{RunSummary, SetSummary};
 pub(crate) use training::{Outcome, Training};
 pub use whole::{resume, run};
@@ -54,7 +57,7 @@ pub struct RunInputs {
     /// Who takes which stage.
     pub stages: Stages,
     /// The data to train on, or to curate.
-    pub pool: Vec<Arc<Example>>,
+    pub pool: Arc<dyn Rows>,
     /// The data to evaluate on.
     pub evals: Vec<EvalSet>,
     /// The time of day as the run begins, since 1970. It stands in the events of TensorBoard, and nothing depends on it.
@@ -102,7 +105,7 @@ pub fn evaluate(
 
 fn host(plan: &Plan, inputs: &RunInputs) -> Host {
     Host {
-        encoder: Arc::new(Encoder::new(&inputs.model)),
+        encoder: Arc::new(Encoder::new(&inputs.model).with_loss(&plan.data.loss)),
         plan: plan.generate.clone(),
         caller: Arc::new(Caller::new(plan.seed, inputs.stages.memories.clone())),
         judge: inputs.stages.judge.clone(),

@@ -13,7 +13,7 @@ use crate::run::{Outcome, RunError, Training};
 ///
 /// Fails when a plugin fails, or the loss or the gradient is not finite.
 pub(crate) fn step(training: &mut Training<'_>) -> Result<StepRecord, RunError> {
-    let micro_batches = training.pick();
+    let micro_batches = training.pick()?;
     // Generating, rewarding and crediting stand here once a recipe has rewards; without them rows are what was picked.
     let weights = micro_batches.iter().map(|micro| training.weigh(micro)).collect::<Result<Vec<_>, _>>()?;
     let totals = training.totals(&micro_batches, &weights);

@@ -16,10 +16,11 @@
 //! ```
 //!
 //! Nothing here prints or reads the environment. Beside sessions there is what the command line is made of: [`evaluate`],
-//! [`generate`](fn@generate), [`inspect_model`], [`import_model`], [`merge_model`], [`compare_model`], [`inspect_plugin`], [`check_plugin`] and [`embed_manifest`].
+//! [`generate`](fn@generate), [`inspect_model`], [`import_model`], [`merge_model`], [`compare_model`], [`inspect_data`], [`inspect_plugin`], [`check_plugin`] and [`embed_manifest`].
 
 mod component;
 mod data;
+mod data_report;
 mod error;
 mod model;
 mod overrides;
@@ -41,6 +42,10 @@ pub use tunesmith_plugin::{Grant, Limits, Manifest};
 pub use tunesmith_train::model::WeightType;
 
 pub use self::component::{PluginImport, PluginReport, check_plugin, embed_manifest, inspect_plugin, read_manifest};
+pub use self::data_report::{
+    ColumnReport, DataFileReport, DataOptions, DataReport, DataSetReport, LengthReport, Percentiles, Piece,
+    SampleReport, inspect_data,
+};
 pub use self::error::{Error, Fault};
 pub use self::model::{
     Comparison, Imported, MergeOptions, Merged, ModelReport, compare_model, import_model, inspect_model, merge_model,

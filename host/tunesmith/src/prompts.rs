@@ -33,7 +33,7 @@ impl PromptOptions {
     fn chat(&self, mut messages: Vec<Message>) -> Prompt {
         let has_system = messages.first().is_some_and(|message| message.role == "system");
         if let Some(system) = self.system.as_ref().filter(|_| !has_system) {
-            messages.insert(0, Message { role: "system".into(), content: system.clone() });
+            messages.insert(0, Message::new("system", system));
         }
         Prompt::Chat(messages)
     }
@@ -110,7 +110,7 @@ mod tests {
         let text = b"\xef\xbb\xbf{\"prompt\": \"a\"}\n\n{\"messages\": [{\"role\": \"user\", \"content\": \"b\"}], \"id\": 7}\n";
         let options = PromptOptions { is_raw: false, system: Some("s".into()) };
         let prompts = read("mixed", text, &options).expect("two prompts");
-        let system = Message { role: "system".into(), content: "s".into() };
+        let system = Message::new("system", "s");
         assert_eq!(prompts[1], Prompt::Chat(vec![system, Message::user("b")]));
         assert_eq!(prompts.len(), 2);
     }

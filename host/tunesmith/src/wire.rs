@@ -10,6 +10,7 @@ use tunesmith_core::model::{Generation, Prompt, Sampling};
 use tunesmith_core::plan::{GeneratePlan, Plan};
 use tunesmith_core::set::{Event, Named, Observer, Stages};
 use tunesmith_core::stage::Stage;
+use tunesmith_train::data::Rows;
 use tunesmith_train::device;
 use tunesmith_train::model::LanguageModel;
 use tunesmith_train::run::{self, EvalSet, RunError, RunInputs, Standing};
@@ -24,8 +25,6 @@ use crate::written::Written;
 /// The stages that the trainer calls.
 pub(crate) const STAGES: [Stage; 6] =
     [Stage::Curate, Stage::Judge, Stage::Weigh, Stage::Objective, Stage::Measure, Stage::Answer];
-
-type Rows = Vec<Arc<Example>>;
 
 /// What to continue, and how.
 #[derive(Debug, Clone)]
@@ -46,8 +45,8 @@ pub struct GenerateRequest {
 
 /// What a run needs beside its plan.
 pub(crate) struct Parts {
-    pub(crate) pool: Rows,
-    pub(crate) evals: Vec<(String, Rows)>,
+    pub(crate) pool: Arc<dyn Rows>,
+    pub(crate) evals: Vec<(String, Vec<Arc<Example>>)>,
     pub(crate) plugins: Vec<Placed>,
 }
 
@@ -172,7 +171,7 @@ fn inputs(plan: &Plan, parts: &Parts, observer: &mut dyn Observer) -> Result<Run
     let evals = parts.evals.iter().map(|(name, rows)| EvalSet { name: name.clone(), examples: rows.clone() });
     // A clock that is set to before 1970 shows 1970.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(RunInputs { model, stages: stages(&parts.plugins), pool: parts.pool.clone(), evals: evals.collect(), now })
+    Ok(RunInputs { model, stages: stages(&parts.plugins), pool: Arc::clone(&parts.pool), evals: evals.collect(), now })
 }
 
 fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {

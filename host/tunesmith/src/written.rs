@@ -95,10 +95,9 @@ impl Written {
 
 /// Removes `folder/..` from the plan's paths, so that messages are short. Paths that would then lead elsewhere stay as they are.
 fn tidy_paths(plan: &mut Plan) {
-    let files = plan.data.eval.iter_mut().map(|file| &mut file.path);
     let plugins = plan.plugins.iter_mut().map(|plugin| &mut plugin.path);
-    let paths = [&mut plan.output, &mut plan.model.path, &mut plan.data.train.path];
-    for path in paths.into_iter().chain(files).chain(plugins) {
+    let paths = [&mut plan.output, &mut plan.model.path];
+    for path in paths.into_iter().chain(plan.data.paths_mut()).chain(plugins) {
         let tidy = without_parents(path);
         // With symbolic links `a/link/..` is not `a`.
         let is_same = match (fs::canonicalize(&path), fs::canonicalize(&tidy)) {

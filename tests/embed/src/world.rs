@@ -53,7 +53,13 @@ pub fn examples(rows: &[(&str, Option<&str>)]) -> Arc<Examples> {
             columns.insert("even".into(), true.into());
         }
         let messages = vec![Message::user(*prompt)];
-        Arc::new(Example { id: id as u64, messages, completion: completion.map(Into::into), columns })
+        Arc::new(Example {
+            id: id as u64,
+            messages,
+            completion: completion.map(Into::into),
+            columns,
+            ..Example::default()
+        })
     };
     Arc::new(Examples { rows: rows.iter().enumerate().map(row).collect(), round: 3 })
 }
@@ -145,7 +151,9 @@ impl LanguageModel for Parrot {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(sampling.clone());
         let sample = |prompt: &Prompt, number: u32| {
             let text = match prompt {
-                Prompt::Chat(messages) => messages.last().map_or("", |message| &message.content),
+                Prompt::Chat(messages) | Prompt::Tools { messages, .. } => {
+                    messages.last().map_or("", |message| &message.content)
+                }
                 Prompt::Raw(text) => text,
             };
             let text = format!("{text}{}", if number % 2 == 1 { "!" } else { "" });

@@ -106,7 +106,7 @@ mod tests {
                 id,
                 messages: vec![Message::user("q")],
                 completion: (id != 1).then(|| "a".into()),
-                columns: serde_json::Map::new(),
+                ..Example::default()
             })
         };
         Examples { rows: (0..rows as u64).map(row).collect(), round: 0 }

@@ -55,12 +55,7 @@ mod tests {
 
     #[track_caller]
     fn check(verdicts: Vec<Verdict>, expected: &str) {
-        let example = Arc::new(crate::data::Example {
-            id: 0,
-            messages: vec![],
-            completion: None,
-            columns: serde_json::Map::new(),
-        });
+        let example = Arc::new(crate::data::Example::default());
         let case = crate::data::Case { example, answer: "a".into(), rival: None };
         let error = checked("p", &Cases { cases: vec![case] }, verdicts).expect_err("the contract is broken");
         assert_eq!(error.source().map(ToString::to_string).unwrap_or_default(), expected);

@@ -1,17 +1,21 @@
 //! Prompts and completions as token ids, the same way for training, scoring and generation.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
-use tunesmith_core::data::{RowText, Span};
+use tunesmith_core::data::{Example, RowText, Span};
 use tunesmith_core::model::{Message, Prompt};
+use tunesmith_core::recipe::{Loss, LossWord};
 
 use crate::error::ModelError;
 use crate::model::LanguageModel;
 use crate::model::logprobs::Pair;
 use crate::template::{ChatTemplate, RenderOptions};
 use crate::tokenizer::TextTokenizer;
+
+use super::turns::Turns;
 
 /// Stands for an answer when the template is asked how it ends one.
 const PROBE: &str = "tunesmith";
@@ -33,21 +37,37 @@ pub struct Encoder {
     tokenizer: TextTokenizer,
     template: Option<ChatTemplate>,
     end: Option<u32>,
+    /// The texts of the tokens that end an answer.
+    end_texts: Vec<String>,
     anchor: Option<(u32, String)>,
     texts: Mutex<HashMap<u32, String>>,
     vocabulary: usize,
     drawable: OnceLock<Vec<bool>>,
+    loss: Loss,
 }
 
 impl Encoder {
     /// Takes tokenizer and template of a model.
     pub fn new(model: &LanguageModel) -> Self {
-        let tokenizer = model.tokenizer.clone();
-        let template = model.template.clone();
-        let end = end_of_turn(&tokenizer, template.as_ref());
-        let anchor = anchor(&tokenizer);
         let vocabulary = model.config().vocab_size;
-        Self { tokenizer, template, end, anchor, texts: Mutex::default(), vocabulary, drawable: OnceLock::new() }
+        Self { vocabulary, ..Self::of(model.tokenizer.clone(), model.template.clone()) }
+    }
+
+    /// Takes a tokenizer and the chat template that belongs to it.
+    pub fn of(tokenizer: TextTokenizer, template: Option<ChatTemplate>) -> Self {
+        let end = end_of_turn(&tokenizer, template.as_ref());
+        let end_texts = tokenizer.special().eos.iter().filter_map(|id| tokenizer.decode(&[*id], false).ok());
+        let end_texts = end_texts.filter(|text| !text.is_empty()).collect();
+        let anchor = anchor(&tokenizer);
+        let vocabulary = tokenizer.size();
+        let (texts, drawable, loss) = (Mutex::default(), OnceLock::new(), Loss::default());
+        Self { tokenizer, template, end, end_texts, anchor, texts, vocabulary, drawable, loss }
+    }
+
+    /// Trains on these tokens of a row.
+    #[must_use]
+    pub fn with_loss(self, loss: &Loss) -> Self {
+        Self { loss: loss.clone(), ..self }
     }
 
     /// The tokenizer.
@@ -132,6 +152,24 @@ impl Encoder {
         Ok(Source { completion: text.len(), text: (text + completion).into(), is_whole })
     }
 
+    /// What the tokens of a row with an answer are made from; none where the chat template writes the answer too, as with tool calls and a
+    /// loss on chosen turns.
+    pub(super) fn source_of(
+        &self,
+        example: &Example,
+        completion: &str,
+        is_preference: bool,
+    ) -> Result<Option<Source>, ModelError> {
+        if example.is_text {
+            return Ok(Some(Source { text: completion.into(), completion: 0, is_whole: true }));
+        }
+        let is_answer = is_preference || self.loss == Loss::COMPLETION || self.template.is_none();
+        if !is_answer || own_reply(example, completion).is_some() {
+            return Ok(None);
+        }
+        self.source(&example.conversation(), completion).map(Some)
+    }
+
     /// Where the tokens of a row stand in its text, and the text.
     ///
     /// # Errors
@@ -190,10 +228,123 @@ impl Encoder {
         })
     }
 
+    /// The tokens of a row's prompt and of an answer to it, the end token included. An answer that is the row's own turn with tool calls is
+    /// written by the chat template.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::prompt`], and when the template does not show where the turn stands.
+    pub fn answer(&self, example: &Example, completion: &str) -> Result<Pair, ModelError> {
+        if example.is_text {
+            return Ok(Pair { prompt: Vec::new(), completion: self.plain(completion)? });
+        }
+        if own_reply(example, completion).is_none() {
+            return self.pair(&example.conversation(), completion);
+        }
+        let said = self.said(example, completion, &|index, turns| index + 1 == turns)?;
+        let start = said.parts.first().map_or(0, |part| part.start);
+        let mut prompt = said.tokens;
+        let completion = prompt.split_off(start);
+        Ok(Pair { prompt, completion })
+    }
+
+    /// The tokens of a row with an answer, and which of them are trained on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::answer`].
+    pub(super) fn row(&self, example: &Example, completion: &str) -> Result<(Vec<u32>, Vec<bool>), ModelError> {
+        let is_answer = self.loss == Loss::COMPLETION;
+        if is_answer || example.is_text || self.template.is_none() {
+            let Pair { prompt, completion } = self.answer(example, completion)?;
+            let answers = !matches!(&self.loss, Loss::Roles(roles) if !example.is_text && !roles.iter().any(|role| role == "assistant"));
+            let asks = match &self.loss {
+                Loss::Word(word) => *word == LossWord::All,
+                Loss::Roles(roles) => example.messages.last().is_some_and(|last| roles.contains(&last.role)),
+            };
+            let mask = prompt.iter().map(|_| asks).chain(completion.iter().map(|_| answers)).collect();
+            return Ok(([prompt, completion].concat(), mask));
+        }
+        let said = match &self.loss {
+            Loss::Word(_) => self.said(example, completion, &|_, _| false)?,
+            Loss::Roles(roles) => {
+                let all = said(example, completion);
+                self.said(example, completion, &|index, _| roles.contains(&all[index].role))?
+            }
+        };
+        let is_trained = |place: usize| match &self.loss {
+            Loss::Word(_) => true,
+            Loss::Roles(_) => said.parts.iter().any(|part| part.contains(&place)),
+        };
+        let mask = (0..said.tokens.len()).map(is_trained).collect();
+        Ok((said.tokens, mask))
+    }
+
+    /// Plain text with its beginning and its end.
+    fn plain(&self, text: &str) -> Result<Vec<u32>, ModelError> {
+        let mut tokens = self.encode_start(text, true)?;
+        tokens.extend(self.end);
+        Ok(tokens)
+    }
+
+    /// A whole conversation as the chat template writes it, and which tokens the turns say that `is_wanted` picks, given a turn's number and
+    /// how many there are. What follows the last of them is left out.
+    fn said(
+        &self,
+        example: &Example,
+        completion: &str,
+        is_wanted: &dyn Fn(usize, usize) -> bool,
+    ) -> Result<Said, ModelError> {
+        let Some(template) = &self.template else {
+            return Err(ModelError::request(
+                "a conversation with tool calls needs a chat template, and the model has none
+hint: add `chat_template.jinja` to the model's folder",
+            ));
+        };
+        let messages: Vec<Value> = said(example, completion).iter().map(turn).collect();
+        let turns = Turns::render(template, &messages, example.tools.as_ref(), &self.end_texts)?;
+        let wanted = (0..messages.len()).filter(|index| is_wanted(*index, messages.len()));
+        let parts = wanted.map(|index| turns.part(index)).collect::<Result<Vec<_>, _>>()?;
+        let end = parts.last().map_or(turns.text().len(), |part| part.end);
+        let bounds: Vec<usize> = parts.iter().flat_map(|part| [part.start, part.end]).collect();
+        let (tokens, places) = self.encode_with(&turns.text()[..end], &bounds)?;
+        let parts = places.chunks(2).map(|bound| bound[0]..bound[1]).collect();
+        Ok(Said { tokens, parts })
+    }
+
+    /// Token ids of a text, and how many of them come before each of these bytes of it. Where a token reaches over such a byte, the text is
+    /// tokenised in two parts, as a prompt and its completion are.
+    pub(super) fn encode_with(&self, text: &str, bounds: &[usize]) -> Result<(Vec<u32>, Vec<usize>), ModelError> {
+        let mut done: Vec<u32> = Vec::new();
+        let mut start = 0;
+        let mut rest = self.tokenizer.encode(text, false)?;
+        let mut places = Vec::with_capacity(bounds.len());
+        for bound in bounds {
+            let before = self.tokenizer.encode(&text[start..*bound], false)?;
+            if rest.starts_with(&before) {
+                places.push(done.len() + before.len());
+            } else {
+                done.extend(before);
+                places.push(done.len());
+                start = *bound;
+                rest = self.tokenizer.encode(&text[start..], false)?;
+            }
+        }
+        done.extend(rest);
+        Ok((done, places))
+    }
+
     /// The text of one token, as it reads after other text. Bytes that are no UTF-8 by themselves are replaced.
     pub fn token_text(&self, id: u32) -> String {
         let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
         texts.entry(id).or_insert_with(|| self.decode_one(id)).clone()
+    }
+
+    /// The text of some tokens, as it reads after those before them.
+    pub fn text_between(&self, tokens: &[u32], part: Range<usize>) -> String {
+        let decode = |tokens: &[u32]| self.tokenizer.decode(tokens, false).unwrap_or_default();
+        let (before, until) = (decode(&tokens[..part.start]), decode(&tokens[..part.end]));
+        until.strip_prefix(&before).map_or_else(|| decode(&tokens[part]), str::to_owned)
     }
 
     /// Some decoders drop a blank at the start of a text, so a token is decoded after another one.
@@ -211,12 +362,11 @@ impl Encoder {
     fn text(&self, prompt: &Prompt) -> Result<(String, bool), ModelError> {
         match (prompt, &self.template) {
             (Prompt::Raw(text), _) => Ok((text.clone(), true)),
-            (Prompt::Chat(messages), Some(template)) => {
-                let messages: Vec<Value> = messages.iter().map(turn).collect();
-                let options = RenderOptions { add_generation_prompt: true, ..RenderOptions::default() };
-                Ok((template.render(&messages, &options)?, false))
+            (Prompt::Chat(messages), Some(template)) => Ok((opened(template, messages, None)?, false)),
+            (Prompt::Tools { messages, tools }, Some(template)) => {
+                Ok((opened(template, messages, Some(tools))?, false))
             }
-            (Prompt::Chat(messages), None) => match messages.as_slice() {
+            (Prompt::Chat(messages) | Prompt::Tools { messages, .. }, None) => match messages.as_slice() {
                 [only] => Ok((only.content.clone(), true)),
                 _ => Err(ModelError::request(format!(
                     "a conversation of {} turns needs a chat template, and the model has none\nhint: add `chat_template.jinja` to the model's folder, or use single prompts",
@@ -253,8 +403,36 @@ impl Encoder {
     }
 }
 
+/// A conversation as tokens.
+struct Said {
+    tokens: Vec<u32>,
+    /// Which tokens each of the turns that were asked for says.
+    parts: Vec<Range<usize>>,
+}
+
+/// The conversation with its answer.
+fn said(example: &Example, completion: &str) -> Vec<Message> {
+    let reply = own_reply(example, completion).cloned();
+    let reply = reply.unwrap_or_else(|| Message::new("assistant", completion));
+    example.messages.iter().cloned().chain([reply]).collect()
+}
+
+/// The row's own answer as a turn, if this is it and it is more than a text.
+fn own_reply<'a>(example: &'a Example, completion: &str) -> Option<&'a Message> {
+    example.reply.as_ref().filter(|_| example.completion.as_deref() == Some(completion))
+}
+
+fn opened(template: &ChatTemplate, messages: &[Message], tools: Option<&Value>) -> Result<String, ModelError> {
+    let messages: Vec<Value> = messages.iter().map(turn).collect();
+    let options = RenderOptions { add_generation_prompt: true, tools: tools.cloned(), ..RenderOptions::default() };
+    template.render(&messages, &options)
+}
+
 fn turn(message: &Message) -> Value {
-    json!({"role": message.role, "content": message.content})
+    match &message.whole {
+        Some(whole) => Value::Object(whole.clone()),
+        None => json!({"role": message.role, "content": message.content}),
+    }
 }
 
 /// The token that ends an answer, as the template writes it.

@@ -1,5 +1,7 @@
 //! Masks, lengths and orders.
 
+mod loss;
+
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -20,12 +22,11 @@ fn encoder_of(folder: &TempDir) -> Encoder {
 }
 
 fn row(prompt: &str, target: Target) -> TrainingRow {
-    let example =
-        Example { id: 7, messages: vec![Message::user(prompt)], completion: None, columns: serde_json::Map::new() };
+    let example = Example { id: 7, messages: vec![Message::user(prompt)], ..Example::default() };
     TrainingRow { example: Arc::new(example), target, provenance: "gold".into(), notes: Vec::new() }
 }
 
-const LONG: LengthRule = LengthRule { longest: 100, truncate: false };
+pub(super) const LONG: LengthRule = LengthRule { longest: 100, truncate: false };
 
 #[test]
 fn only_the_completion_and_its_end_are_trained_on() {
@@ -103,7 +104,7 @@ fn a_sampler_goes_on_from_its_position() {
     for _ in 0..4 {
         sampler.next(4);
     }
-    let mut again = Sampler::at(1, 10, sampler.position());
+    let mut again = Sampler::new(1, 10).at(sampler.position());
     assert_eq!(again.next(4), sampler.next(4));
     assert_eq!(again.position(), sampler.position());
 }

@@ -1,39 +1,65 @@
 //! What data files give, and what their faults say.
 
-use std::path::PathBuf;
+mod files;
+mod parquet;
 
-use tunesmith_core::plan::{DataPlan, FilePlan};
+use std::path::Path;
+use std::sync::Arc;
 
-use super::{Dataset, read};
+use serde_json::json;
+use tunesmith_core::data::Example;
+use tunesmith_core::model::Prompt;
+use tunesmith_core::plan::{DataPlan, FilePlan, Plan};
+use tunesmith_core::recipe::Recipe;
 
-fn plan() -> DataPlan {
-    let train = FilePlan { name: "train".into(), path: PathBuf::new(), digest: String::new(), limit: None };
-    DataPlan {
-        train,
-        eval: Vec::new(),
-        prompt: "prompt".into(),
-        completion: "completion".into(),
-        messages: "messages".into(),
-        system: None,
-    }
+use super::{Dataset, Rows, open};
+use crate::service::with_causes;
+
+fn plan_of(data: &str) -> DataPlan {
+    let text = format!("output = \"run\"\n[model]\npath = \"m\"\n[data]\n{data}\n");
+    let recipe = Recipe::parse(&text).expect("a recipe");
+    Plan::resolve(&recipe, &text, Path::new("")).expect("a plan").data
 }
 
-fn read_bytes(bytes: &[u8], limit: Option<usize>, plan: &DataPlan) -> Result<Dataset, String> {
+fn plan() -> DataPlan {
+    plan_of("train = \"t.jsonl\"")
+}
+
+/// The rows of a set, and the plan of its files as it becomes.
+struct Read {
+    examples: Vec<Arc<Example>>,
+    file: FilePlan,
+    data: Dataset,
+}
+
+fn read(file: &FilePlan, plan: &DataPlan) -> Result<Read, String> {
+    let (mut file, mut examples) = (file.clone(), Vec::new());
+    let data = open(&mut file, plan, &mut |_, example| examples.push(Arc::clone(example)))
+        .map_err(|error| with_causes(&error))?;
+    assert_eq!(data.examples().collect::<Result<Vec<_>, _>>().expect("they were read before"), examples);
+    assert_eq!(data.count(), examples.len());
+    Ok(Read { examples, file, data })
+}
+
+fn read_as(name: &str, bytes: &[u8], limit: Option<usize>, plan: &DataPlan) -> Result<Read, String> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("rows.jsonl");
+    let path = folder.path().join(name);
     std::fs::write(&path, bytes).expect("writable");
-    let file = FilePlan { path, limit, ..plan.train.clone() };
-    read(&file, plan).map_err(|error| error.to_string())
+    read(&FilePlan { path, limit, ..plan.train.clone() }, plan)
+}
+
+fn read_bytes(bytes: &[u8], limit: Option<usize>, plan: &DataPlan) -> Result<Read, String> {
+    read_as("rows.jsonl", bytes, limit, plan)
 }
 
 #[track_caller]
-fn good(text: &str) -> Dataset {
+fn good(text: &str) -> Read {
     read_bytes(text.as_bytes(), None, &plan()).expect("the data is fine")
 }
 
 #[track_caller]
 fn check(bytes: &[u8], expected: &str) {
-    let error = read_bytes(bytes, None, &plan()).expect_err("the data is wrong");
+    let error = read_bytes(bytes, None, &plan()).err().expect("the data is wrong");
     assert!(error.contains(expected), "`{error}` does not say `{expected}`");
 }
 
@@ -70,7 +96,7 @@ fn a_limit_reads_no_further_but_digests_the_whole_file() {
     let text = b"{\"prompt\":\"a\"}\nnot json\n";
     let data = read_bytes(text, Some(1), &plan()).expect("the first row is fine");
     assert_eq!(data.examples.len(), 1);
-    assert_eq!(data.digest, tunesmith_core::digest::of(text));
+    assert_eq!(data.file.digest, tunesmith_core::digest::of(text));
 }
 
 #[test]
@@ -113,12 +139,98 @@ fn deep_nesting_is_an_error_and_no_overflow() {
 #[test]
 fn a_completion_column_that_the_recipe_names_must_be_there() {
     let plan = DataPlan { completion: "solution".into(), ..plan() };
-    let error = read_bytes(b"{\"prompt\":\"a\",\"answer\":\"b\"}", None, &plan).expect_err("the column is missing");
+    let error = read_bytes(b"{\"prompt\":\"a\",\"answer\":\"b\"}", None, &plan).err().expect("the column is missing");
     assert!(error.contains("misses the column `solution`; there are `prompt`, `answer`"), "{error}");
 }
 
 #[test]
 fn a_missing_file_is_named() {
     let file = FilePlan { path: "/nowhere/at/all.jsonl".into(), ..plan().train };
-    assert!(read(&file, &plan()).expect_err("there is no such file").to_string().contains("all.jsonl"));
+    assert!(read(&file, &plan()).err().expect("there is no such file").contains("all.jsonl"));
+}
+
+#[test]
+fn turns_keep_what_they_have_beside_a_text() {
+    let data = good(
+        r#"{"messages":[{"role":"user","content":"1+2?","name":null},{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"add","arguments":{"a":1}}}]},
+            {"role":"tool","content":"3","tool_call_id":"x"},{"role":"assistant","content":"3."}],"tools":[{"function":{"name":"add"}}]}"#
+            .replace('\n', "")
+            .as_str(),
+    );
+    let row = &data.examples[0];
+    assert_eq!(row.messages[0].whole, None, "a field that is null says nothing");
+    assert_eq!(row.messages[1].content, "");
+    let call = row.messages[1].whole.as_ref().expect("it calls a tool");
+    assert_eq!((&call["content"], &call["tool_calls"][0]["function"]["name"]), (&json!(null), &json!("add")));
+    assert_eq!(row.messages[2].whole.as_ref().expect("it answers a call")["tool_call_id"], "x");
+    assert_eq!((row.completion.as_deref(), &row.reply), (Some("3."), &None));
+    assert!(
+        matches!(row.conversation(), Prompt::Tools { tools, messages } if tools == json!([{"function": {"name": "add"}}]) && messages.len() == 3)
+    );
+    assert_eq!(row.columns.len(), 2, "columns are as in the data");
+}
+
+#[test]
+fn a_chat_may_end_with_a_tool_call() {
+    let data = good(
+        r#"{"messages":[{"role":"user","content":"1+2?"},{"role":"assistant","tool_calls":[{"name":"add"}]}],"tools":"[{\"name\": \"add\"}]"}"#,
+    );
+    let row = &data.examples[0];
+    assert_eq!(row.completion.as_deref(), Some(r#"[{"name":"add"}]"#));
+    assert_eq!(row.reply.as_ref().expect("a turn").whole.as_ref().expect("a call")["content"], json!(null));
+    assert_eq!(row.tools, Some(json!([{"name": "add"}])), "tools may be JSON text");
+}
+
+#[test]
+fn faults_in_tool_calls_are_named() {
+    let turn = |turn: &str| format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"q\"}},{turn}]}}");
+    check(
+        turn(r#"{"role":"assistant","tool_calls":{"name":"a"}}"#).as_bytes(),
+        "`tool_calls` of turn 1 of `messages` is no list of calls",
+    );
+    check(
+        turn(r#"{"role":"assistant","tool_calls":[{"id":"a"}]}"#).as_bytes(),
+        "`tool_calls` of turn 1 of `messages` is no list of calls",
+    );
+    check(
+        turn(r#"{"role":"assistant","content":[1],"tool_calls":[{"name":"a"}]}"#).as_bytes(),
+        "`content` of turn 1 of `messages` is a list",
+    );
+    check(br#"{"messages":[{"role":"user","content":"q"}],"tools":"add"}"#, "the column `tools` is no list of tools");
+}
+
+#[test]
+fn a_row_without_prompt_may_be_plain_text() {
+    let data = good("{\"text\":\"once upon\",\"level\":1}\n{\"prompt\":\"a\",\"text\":\"a column\"}");
+    let row = &data.examples[0];
+    assert!(row.is_text && !data.examples[1].is_text);
+    assert_eq!((row.completion.as_deref(), row.conversation()), (Some("once upon"), Prompt::Raw(String::new())));
+    check(b"{\"text\":\"\"}", "the text is empty");
+    check(b"{\"text\":3}", "the column `text` is a number, not text");
+    let named = plan_of("train = \"t.jsonl\"\nprompt = \"question\"");
+    let error = read_bytes(b"{\"text\":\"a\"}", None, &named).err().expect("a prompt is wanted");
+    assert!(error.contains("misses the column `question`"), "{error}");
+    let other = plan_of("train = \"t.jsonl\"\ntext = \"body\"");
+    assert_eq!(
+        read_bytes(b"{\"body\":\"a\"}", None, &other).expect("fine").examples[0].completion.as_deref(),
+        Some("a")
+    );
+}
+
+#[test]
+fn a_line_without_end_does_not_fill_the_memory() {
+    let mut text = b"{\"prompt\":\"".to_vec();
+    text.resize(65 << 20, b'a');
+    check(&text, "rows.jsonl:1: the line is longer than 64 MiB");
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_found_out() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("rows.jsonl");
+    std::fs::write(&path, "{\"prompt\":\"a\"}\n").expect("writable");
+    let data = read(&FilePlan { path: path.clone(), ..plan().train }, &plan()).expect("fine").data;
+    std::fs::write(&path, "{\"prompt\":\"abc\"}\n").expect("writable");
+    let error = data.examples().next().expect("an answer").expect_err("it has changed").to_string();
+    assert!(error.contains("has changed since it was checked"), "{error}");
 }

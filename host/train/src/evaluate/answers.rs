@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use tunesmith_core::data::{Example, Examples};
-use tunesmith_core::model::Prompt;
 use tunesmith_core::set::{Event, Named, Observer};
 use tunesmith_core::stage::{Answer, Stage};
 
@@ -97,7 +96,7 @@ impl Evaluator<'_> {
     /// a text is not known; they count as ended.
     fn as_said(&self, set: &EvalSet, texts: Vec<String>, models: &PolicyPair) -> Result<Vec<Generation>, RunError> {
         let pair =
-            |(row, text): (&Arc<Example>, &String)| self.host.encoder.pair(&Prompt::Chat(row.messages.clone()), text);
+            |(row, text): (&Arc<Example>, &String)| self.host.encoder.pair(&row.conversation(), text);
         let pairs = set.examples.iter().zip(&texts).map(pair).collect::<Result<Vec<_>, _>>()?;
         let pairs = Self::readable(pairs, models);
         let logprobs = models.policy.score(&pairs, self.batch())?;

@@ -27,6 +27,8 @@ pub(crate) fn plan() -> TrainPlan {
         clip: 0.0,
         max_length: 0,
         truncate: false,
+        packing: false,
+        buckets: 0,
         checkpoint_every: 0,
         keep_checkpoints: 1,
         digest_every: 1,

@@ -20,16 +20,6 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunE
     write_whole(path, format!("{text}\n").as_bytes())
 }
 
-/// Writes a whole file of JSON lines, as [`write_json`].
-pub(crate) fn write_json_lines(path: &Path, lines: &[impl Serialize]) -> Result<(), RunError> {
-    let mut text = String::new();
-    for line in lines {
-        text.push_str(&json_line(line, path)?);
-        text.push('\n');
-    }
-    write_whole(path, text.as_bytes())
-}
-
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let partial = path.with_extension("partial");
     let write = || {

@@ -1,12 +1,14 @@
 //! Everything that can be checked before the first forward pass.
 
-use tunesmith_core::data::{Target, TrainingRow};
-use tunesmith_core::model::Prompt;
+use std::ops::Range;
+
+use tunesmith_core::data::{Example, Target, TrainingRow};
 use tunesmith_core::plan::Plan;
 
 use super::folder;
 use super::{RunError, RunInputs};
-use crate::batching::{EncodeError, EncodedTarget, Encoder, LengthRule};
+use crate::batching::{EncodeError, EncodedTarget, Encoder, LengthRule, Share, Urn};
+use crate::data::Rows;
 use crate::extra;
 
 /// What a run will be, as far as that is known beforehand.
@@ -46,28 +48,29 @@ pub fn check_inputs(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunErro
     extra::shapes(&inputs.stages.parameters, inputs.model.config()).map_err(too_many_parameters)?;
     let lengths = length_rule(plan, inputs)?;
     check_prompts(plan, inputs)?;
-    let encoder = Encoder::new(&inputs.model);
-    let mut forecast = Forecast { rows: inputs.pool.len() as u64, ..Forecast::default() };
+    let encoder = Encoder::new(&inputs.model).with_loss(&plan.data.loss);
+    let mut forecast = Forecast { rows: inputs.pool.count() as u64, ..Forecast::default() };
     let is_curated = inputs.stages.curate.is_some();
-    for example in &inputs.pool {
+    for example in inputs.pool.examples() {
+        let example = example?;
         let Some(completion) = &example.completion else {
             if is_curated {
                 continue;
             }
-            return Err(no_completion(plan, example));
+            return Err(no_completion(plan, &example));
         };
         // What a curating plugin drops or replaces may be too long.
         let lengths = if is_curated { LengthRule { longest: usize::MAX, ..lengths } } else { lengths };
         let target = Target::Completion(completion.clone());
         let row = TrainingRow { example: example.clone(), target, provenance: String::new(), notes: Vec::new() };
-        count(&mut forecast, &encode(&encoder, &row, lengths)?);
+        count(&mut forecast, &encode(&encoder, &row, lengths).map_err(|error| placed(error, inputs))?);
     }
-    if inputs.pool.is_empty() {
+    if inputs.pool.count() == 0 {
         return Err(RunError::EmptyTrainingSet { dropped: std::collections::BTreeMap::new() });
     }
     forecast.steps = match (plan.train.steps, is_curated) {
         (0, true) => None,
-        (0, false) => Some(steps_of_one_pass(inputs.pool.len(), plan.train.batch)),
+        (0, false) => Some(steps_of_one_pass(epoch(&*inputs.pool), plan.train.batch)),
         (steps, _) => Some(steps),
     };
     Ok(forecast)
@@ -84,12 +87,28 @@ pub(super) fn steps_of_one_pass(rows: usize, batch: u32) -> u32 {
     u32::try_from(rows.div_ceil(batch.max(1) as usize)).unwrap_or(u32::MAX)
 }
 
+/// How many rows the first pass over the pool draws.
+fn epoch(pool: &dyn Rows) -> usize {
+    let share = |(ids, weight): (Range<u64>, f64)| Share { rows: ids.map(|id| id as usize).collect(), weight };
+    Urn { rows: pool.count(), shares: pool.weights().into_iter().map(share).collect(), buckets: None }.first_epoch()
+}
+
+/// A fault in a row of the pool, with its file and line.
+fn placed(error: RunError, inputs: &RunInputs) -> RunError {
+    match error {
+        RunError::Row { set, id, what, hint } => {
+            let what = inputs.pool.place(id).map_or(what.clone(), |place| format!("{place}: {what}"));
+            RunError::Row { set, id, what, hint }
+        }
+        other => other,
+    }
+}
+
 /// How long rows may get under this plan.
 pub(super) fn length_rule(plan: &Plan, inputs: &RunInputs) -> Result<LengthRule, RunError> {
-    const USUAL: usize = 2048;
     let positions = inputs.model.config().max_positions;
     let longest = match plan.train.max_length as usize {
-        0 => positions.min(USUAL),
+        0 => positions.min(LengthRule::USUAL),
         longest if positions < longest => {
             let what = format!("is {longest}, but the model has {positions} positions");
             return Err(RunError::Recipe { field: "train.max-length", what, hint: format!("set at most {positions}") });
@@ -103,21 +122,33 @@ pub(super) fn length_rule(plan: &Plan, inputs: &RunInputs) -> Result<LengthRule,
 pub(super) fn check_prompts(plan: &Plan, inputs: &RunInputs) -> Result<(), RunError> {
     let encoder = Encoder::new(&inputs.model);
     let positions = inputs.model.config().max_positions;
-    let pool = inputs.stages.curate.is_some().then_some((plan.data.train.name.as_str(), &inputs.pool));
-    let evals = inputs.evals.iter().map(|set| (set.name.as_str(), &set.examples));
-    for (set, examples) in pool.into_iter().chain(evals) {
-        for example in examples {
-            let fault = |what, hint: &str| RunError::Row { set: set.into(), id: example.id, what, hint: hint.into() };
-            let tokens = encoder.prompt(&Prompt::Chat(example.messages.clone()));
-            let tokens =
-                tokens.map_err(|error| fault(error.to_string(), "look at the row and at the model's chat template"))?;
-            if positions <= tokens.len() {
-                let what = format!(
-                    "the prompt has {} tokens, which leaves no room in the model's {positions} positions",
-                    tokens.len()
-                );
-                return Err(fault(what, "shorten or remove the row"));
+    let check = |set: &str, example: &Example| {
+        let fault = |what, hint: &str| RunError::Row { set: set.into(), id: example.id, what, hint: hint.into() };
+        let tokens = encoder.prompt(&example.conversation());
+        let tokens =
+            tokens.map_err(|error| fault(error.to_string(), "look at the row and at the model's chat template"))?;
+        if positions <= tokens.len() {
+            let what = format!(
+                "the prompt has {} tokens, which leaves no room in the model's {positions} positions",
+                tokens.len()
+            );
+            return Err(fault(what, "shorten or remove the row"));
+        }
+        Ok(())
+    };
+    if inputs.stages.curate.is_some() {
+        for example in inputs.pool.examples() {
+            check(&plan.data.train.name, &*example?).map_err(|error| placed(error, inputs))?;
+        }
+    }
+    for set in &inputs.evals {
+        for example in &set.examples {
+            if example.is_text {
+                let what = "is plain text, and an evaluation set needs prompts to answer".into();
+                let hint = "name the columns of prompts and completions in `[data]`".into();
+                return Err(RunError::Row { set: set.name.clone(), id: example.id, what, hint });
             }
+            check(&set.name, example)?;
         }
     }
     Ok(())
@@ -128,7 +159,7 @@ pub(super) fn encode(encoder: &Encoder, row: &TrainingRow, lengths: LengthRule) 
     encoder.target(row, lengths).map_err(|error| {
         let hint = match &error {
             EncodeError::TooLong { .. } if lengths.truncate => {
-                "the prompt alone is too long: shorten or remove the row, or raise `train.max-length`"
+                "nothing to train on would be left: shorten or remove the row, or raise `train.max-length`"
             }
             EncodeError::TooLong { .. } => {
                 "shorten or remove the row, raise `train.max-length`, or set `train.truncate = true`"

@@ -1,11 +1,13 @@
-//! Runs on the tiny model: losses against TRL's, handles against plain tensors, traces, faults.
+//! Runs on the tiny model: losses against TRL's, handles against plain tensors, packing, streaming, traces, faults.
 
 mod answers;
 mod board;
 mod faults;
 mod losses;
+mod packing;
 mod resume;
 mod services;
+mod streaming;
 mod traces;
 
 use std::path::Path;
@@ -17,7 +19,7 @@ use serde_json::Map;
 use tempfile::TempDir;
 use tunesmith_core::data::Example;
 use tunesmith_core::model::Message;
-use tunesmith_core::plan::Plan;
+use tunesmith_core::plan::{Plan, TrainPlan};
 use tunesmith_core::recipe::Recipe;
 use tunesmith_core::set::Stages;
 
@@ -33,6 +35,11 @@ fn plan(folder: &Path, adapter: &str, tables: &str) -> Plan {
     Plan::resolve(&Recipe::parse(&text).expect("a recipe"), &text, folder).expect("a plan")
 }
 
+/// The loop of a recipe that says nothing of it.
+pub(crate) fn train_plan() -> TrainPlan {
+    plan(Path::new("."), "", "").train
+}
+
 const LORA: &str = "adapter = { lora = { rank = 2, alpha = 4 } }";
 const SHORT: &str =
     "[train]\nsteps = 3\nbatch = 4\nmicro-batch = 2\nlearning-rate = 0.01\n[generate]\nmax-tokens = 6\n";
@@ -43,6 +50,7 @@ fn example(id: u64, prompt: &str, completion: Option<&str>) -> Arc<Example> {
         messages: vec![Message::user(prompt)],
         completion: completion.map(Into::into),
         columns: [("prompt".into(), prompt.into())].into_iter().collect::<Map<_, _>>(),
+        ..Example::default()
     })
 }
 
@@ -54,7 +62,8 @@ fn inputs(stages: Stages) -> RunInputs {
 /// As [`inputs`], with the model of this folder.
 fn inputs_of(folder: &TempDir, stages: Stages) -> RunInputs {
     let model = LanguageModel::load(folder.path(), &Device::flex()).expect("the fixture is whole");
-    let pool = (0..6).map(|id| example(id, &format!("say {id}"), Some(&"abcdef"[..=id as usize]))).collect();
+    let rows = (0..6).map(|id| example(id, &format!("say {id}"), Some(&"abcdef"[..=id as usize])));
+    let pool = Arc::new(rows.collect::<Vec<_>>());
     let evals = vec![EvalSet {
         name: "eval".into(),
         examples: vec![example(0, "say 1", Some("ab")), example(1, "say 9", None)],

@@ -10,9 +10,9 @@ use tunesmith_core::stage::{Objective, Stage};
 use tunesmith_core::tensors::TensorId;
 use tunesmith_core::trace::StepRecord;
 
-use super::RunError;
+use super::{RunError, TrainingRows};
 use crate::batch::{BatchLogprobs, PolicyPair, TensorBatch, Totals};
-use crate::batching::{EncodedTarget, MicroBatch, Sampler};
+use crate::batching::{EncodedTarget, LengthRule, MicroBatch, Sampler};
 use crate::extra::ExtraParameters;
 use crate::objective::{BUILT_IN, Nll};
 use crate::optimizer::{AdamW, NamedGradients, digest_of_trained};
@@ -28,7 +28,9 @@ pub(crate) struct Training<'a> {
     pub(crate) stages: &'a Stages,
     pub(crate) host: &'a Host,
     /// The training set.
-    pub(crate) rows: Vec<EncodedTarget>,
+    pub(crate) rows: TrainingRows,
+    /// How long its rows may get.
+    pub(crate) lengths: LengthRule,
     pub(crate) sampler: Sampler,
     pub(crate) models: PolicyPair,
     /// What the objective's plugin trains beside the policy.
@@ -50,16 +52,19 @@ pub(crate) struct Outcome {
 
 impl Training<'_> {
     /// The rows of the next step, in micro-batches.
-    pub(crate) fn pick(&mut self) -> Vec<Arc<MicroBatch>> {
+    pub(crate) fn pick(&mut self) -> Result<Vec<Arc<MicroBatch>>, RunError> {
         let picked = self.sampler.next(self.plan.train.batch as usize);
-        let rows = |numbers: &[usize]| Arc::new(MicroBatch::new(numbers.iter().map(|number| &self.rows[*number])));
-        picked.chunks(self.plan.train.micro_batch.max(1) as usize).map(rows).collect()
+        let mut draw = |number: &usize| self.rows.draw(*number, &self.host.encoder, self.lengths);
+        let targets = picked.iter().map(&mut draw).collect::<Result<Vec<_>, _>>()?;
+        let rows = |targets: &[EncodedTarget]| Arc::new(MicroBatch::new(targets));
+        Ok(targets.chunks(self.plan.train.micro_batch.max(1) as usize).map(rows).collect())
     }
 
     /// One weight per token, flat: what the plugin says, or 1.0.
     pub(crate) fn weigh(&self, micro: &Arc<MicroBatch>) -> Result<Vec<f32>, CallError> {
         let Some(weigh) = &self.stages.weigh else { return Ok(vec![1.0; micro.tokens()]) };
-        let logprobs = Arc::new(BatchLogprobs::new(self.models.clone(), Arc::clone(micro)));
+        let logprobs =
+            Arc::new(BatchLogprobs::new(self.models.clone(), Arc::clone(micro)).with_packing(self.plan.train.packing));
         let batch = Arc::new(micro.as_text(&self.host.encoder, logprobs, self.step));
         let callee = Callee {
             stage: Stage::Weigh,
@@ -97,7 +102,8 @@ impl Training<'_> {
     ) -> Result<Arc<TensorBatch>, RunError> {
         let engine = Arc::new(BurnTensors::new(&self.models.policy.device(), Budget::default()));
         let batch = TensorBatch::new(engine, self.models.clone(), Arc::clone(micro), weights, totals)?;
-        Ok(Arc::new(batch.with_extra(self.extra.clone()).with_encoder(Arc::clone(&self.host.encoder))))
+        let batch = batch.with_extra(self.extra.clone()).with_encoder(Arc::clone(&self.host.encoder));
+        Ok(Arc::new(batch.with_packing(self.plan.train.packing)))
     }
 
     /// The loss of a micro-batch: its value, and where it is in the batch's engine.

@@ -12,15 +12,16 @@ use tunesmith_core::stage::Stage;
 use tunesmith_core::trace::{Line, Record, StepRecord, Times};
 
 use super::board::{self, Board};
-use super::disk::{folder_whole, write_json, write_json_lines};
+use super::disk::{folder_whole, write_json};
 use super::folder::RunFolder;
 use super::preflight::{self, length_rule, steps_of_one_pass};
 use super::resume::{Past, Standing, reopen, standing};
-use super::{RunError, RunInputs, RunSummary, SetSummary, Training, host, pass_on_lines};
+use super::{RunError, RunInputs, RunSummary, SetSummary, Training, TrainingRows, host, pass_on_lines};
 use crate::batch::PolicyPair;
-use crate::batching::{EncodedTarget, Sampler};
+use crate::batching::Sampler;
 use crate::checkpoint;
-use crate::curate::{Curating, TrainingSet};
+use crate::curate::Curating;
+use crate::curate::set::SetRows;
 use crate::evaluate::Evaluator;
 use crate::extra::ExtraParameters;
 use crate::lora::LoraSettings;
@@ -75,11 +76,11 @@ fn go(
     let mut whole = Whole { plan, inputs, host: &host, folder, board, observer, past, summary: RunSummary::default() };
     whole.begin()?;
     whole.measure(&models, 0)?;
-    let set = whole.curate(&models)?;
-    let mut training = whole.training(&set, models)?;
+    let rows = whole.curate(&models)?;
+    let mut training = whole.training(rows, models)?;
     whole.train(&mut training)?;
     whole.measure(&training.models, training.step)?;
-    whole.finish(&training, &set, start)
+    whole.finish(&training, start)
 }
 
 /// The first line of the trace.
@@ -163,7 +164,7 @@ impl<'a> Whole<'a> {
         }
     }
 
-    fn curate(&mut self, models: &PolicyPair) -> Result<TrainingSet, RunError> {
+    fn curate(&mut self, models: &PolicyPair) -> Result<SetRows, RunError> {
         let start = Instant::now();
         let curating = Curating {
             plan: self.plan,
@@ -173,38 +174,41 @@ impl<'a> Whole<'a> {
             decided: std::mem::take(&mut self.past.decisions),
             known: self.past.training_set.take(),
         };
-        let set = curating.training_set(self.inputs.stages.curate.as_ref(), &self.inputs.pool, self.observer)?;
-        write_json_lines(&self.folder.path.join("curated.jsonl"), &set.lines())?;
+        let set = curating.training_set(self.inputs.stages.curate.as_ref(), &*self.inputs.pool, self.observer)?;
         self.spend(&set.plugin_seconds);
         self.summary.curate_seconds += start.elapsed().as_secs_f64();
-        Ok(set)
+        self.summary.rows = set.rows.len() as u64;
+        self.summary.provenance = set.provenance;
+        self.summary.dropped = set.dropped;
+        Ok(set.rows)
     }
 
     /// Tokenises the training set and puts the parts of the loop together.
-    fn training(&mut self, set: &TrainingSet, models: PolicyPair) -> Result<Training<'a>, RunError> {
+    fn training(&mut self, set: SetRows, models: PolicyPair) -> Result<Training<'a>, RunError> {
         let lengths = length_rule(self.plan, self.inputs)?;
-        let encode = |row| preflight::encode(&self.host.encoder, row, lengths);
-        let rows = set.rows.iter().map(encode).collect::<Result<Vec<EncodedTarget>, _>>()?;
-        if self.inputs.stages.objective.is_none() && rows.iter().any(|row| row.rows.len() > 1) {
+        let rows = TrainingRows::new(set, &self.host.encoder, lengths, &self.inputs.pool.weights())?;
+        if self.inputs.stages.objective.is_none() && rows.has_preferences {
             let what = "the training set has preferences, which the built-in objective would train on as if both answers were good";
             let hint = "name an objective for preferences in `[objective]`".into();
             return Err(RunError::Recipe { field: "objective", what: what.into(), hint });
         }
-        self.summary.truncated = rows.iter().map(|row| row.truncated as u64).sum();
+        self.summary.truncated = rows.truncated;
         if self.summary.truncated > 0 {
             let note = format!("{} rows were longer than {} tokens and cut", self.summary.truncated, lengths.longest);
             self.observer.event(Event::Note(&note));
         }
+        let urn = rows.urn(&self.plan.train);
         let steps = match self.plan.train.steps {
-            0 => steps_of_one_pass(rows.len(), self.plan.train.batch),
+            0 => steps_of_one_pass(urn.first_epoch(), self.plan.train.batch),
             steps => steps,
         };
         let mut training = Training {
             plan: self.plan,
             stages: &self.inputs.stages,
             host: self.host,
-            sampler: Sampler::new(self.plan.seed, rows.len()),
+            sampler: Sampler::of(self.plan.seed, urn),
             rows,
+            lengths,
             extra: self.extra(&models)?,
             models,
             optimizer: AdamW::new(&self.plan.train),
@@ -333,7 +337,7 @@ impl<'a> Whole<'a> {
     }
 
     /// Exports what was trained, ends the trace and sums up.
-    fn finish(mut self, training: &Training<'_>, set: &TrainingSet, start: Instant) -> Result<RunSummary, RunError> {
+    fn finish(mut self, training: &Training<'_>, start: Instant) -> Result<RunSummary, RunError> {
         let trained = self.folder.path.join(checkpoint::trained_name(self.plan));
         folder_whole(&trained, |partial| {
             checkpoint::save_trained(partial, &training.models.policy, self.plan, &self.inputs.model.folder)
@@ -351,9 +355,6 @@ impl<'a> Whole<'a> {
         summary.folder.clone_from(&self.folder.path);
         summary.trained = trained;
         summary.steps = training.step;
-        summary.rows = set.rows.len() as u64;
-        summary.provenance.clone_from(&set.provenance);
-        summary.dropped.clone_from(&set.dropped);
         summary.parameters = parameters;
         summary.trace = self.folder.trace.head().to_owned();
         summary.seconds += start.elapsed().as_secs_f64();

@@ -3,7 +3,7 @@
 //! Floats count by their bits, examples by their JSON text. Nothing here depends on addresses, times or the order of hash maps.
 
 use tunesmith_core::data::{Cases, Evaluation, Example, Examples, TokenBatch, TrainingRow, Verdict};
-use tunesmith_core::digest;
+use tunesmith_core::digest::{self, PartsDigest};
 use tunesmith_core::stage::{Choice, Curated};
 
 use crate::batch::Totals;
@@ -81,9 +81,13 @@ pub(crate) fn of_curated(curated: &Curated) -> String {
     parts.digest()
 }
 
-pub(crate) fn of_training_set(rows: &[TrainingRow]) -> String {
-    let mut parts = Parts::default();
-    for row in rows {
+/// The digest of a training set, row by row.
+#[derive(Debug, Default)]
+pub(crate) struct TrainingSetDigest(PartsDigest);
+
+impl TrainingSetDigest {
+    pub(crate) fn add(&mut self, row: &TrainingRow) {
+        let mut parts = Parts::default();
         parts.example(&row.example);
         parts.json(&row.target);
         parts.text(&row.provenance);
@@ -91,8 +95,12 @@ pub(crate) fn of_training_set(rows: &[TrainingRow]) -> String {
             parts.text(name);
             parts.number(value.to_bits());
         }
+        parts.0.iter().for_each(|part| self.0.add(part));
     }
-    parts.digest()
+
+    pub(crate) fn finish(self) -> String {
+        self.0.finish()
+    }
 }
 
 pub(crate) fn of_cases(cases: &Cases) -> String {

@@ -182,7 +182,7 @@ fn an_empty_output_folder_is_taken() {
 #[test]
 fn rows_that_cannot_be_trained_on_are_named_before_anything_is_made() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let rows = |row| RunInputs { pool: vec![row], ..inputs(Stages::default()) };
+    let rows = |row| RunInputs { pool: Arc::new(vec![row]), ..inputs(Stages::default()) };
     let check = |tables: &str, row, expected: &str| {
         let plan = plan(folder.path(), LORA, tables);
         let error = run(&plan, rows(row), &mut ()).expect_err("the row is wrong").to_string();

@@ -16,11 +16,11 @@ use tunesmith_core::tensors::{Binary, Op, Scalar, TensorId, Unary};
 
 use super::{example, inputs, plan};
 use crate::batch::PolicyPair;
-use crate::batching::{EncodedRow, MicroBatch, Sampler};
+use crate::batching::{EncodedRow, LengthRule, MicroBatch, Sampler};
 use crate::extra::ExtraParameters;
 use crate::model::Decoder;
 use crate::optimizer::{AdamW, NamedGradients};
-use crate::run::Training;
+use crate::run::{Training, TrainingRows};
 use crate::schedule::LearningRate;
 use crate::service::Host;
 use crate::tensor_values;
@@ -76,13 +76,14 @@ fn micro_batches(case: &Case) -> Vec<Arc<MicroBatch>> {
 }
 
 /// The loop with the tiny model and all its parameters in training, without rows of its own.
-fn training<'a>(plan: &'a Plan, stages: &'a Stages, host: &'a Host, decoder: &Decoder) -> Training<'a> {
+pub(super) fn training<'a>(plan: &'a Plan, stages: &'a Stages, host: &'a Host, decoder: &Decoder) -> Training<'a> {
     let reference = decoder.valid();
     Training {
         plan,
         stages,
         host,
-        rows: Vec::new(),
+        rows: TrainingRows::default(),
+        lengths: LengthRule { longest: 128, truncate: false },
         sampler: Sampler::new(0, 0),
         models: PolicyPair { policy: reference.clone().train(), reference },
         extra: ExtraParameters::default(),
@@ -94,7 +95,7 @@ fn training<'a>(plan: &'a Plan, stages: &'a Stages, host: &'a Host, decoder: &De
 }
 
 /// Losses of the micro-batches and the summed gradients, as a step computes them.
-fn losses(training: &Training<'_>, micro_batches: &[Arc<MicroBatch>]) -> (Vec<f32>, NamedGradients) {
+pub(super) fn losses(training: &Training<'_>, micro_batches: &[Arc<MicroBatch>]) -> (Vec<f32>, NamedGradients) {
     let weights: Vec<Vec<f32>> = micro_batches.iter().map(|micro| training.weigh(micro).expect("no plugin")).collect();
     let totals = training.totals(micro_batches, &weights);
     let mut gradients = NamedGradients::default();
@@ -109,7 +110,7 @@ fn losses(training: &Training<'_>, micro_batches: &[Arc<MicroBatch>]) -> (Vec<f3
 }
 
 #[track_caller]
-fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
+pub(super) fn close(what: &str, found: f64, expected: f64, tolerance: f64) {
     let fault = (found - expected).abs() / expected.abs().max(1e-12);
     assert!(fault < tolerance, "{what}: {found} is not {expected} (relative {fault:e})");
 }
@@ -141,7 +142,7 @@ fn losses_and_gradients_are_those_of_trl() {
 }
 
 /// `- sum w sg(p) log p / W` (dynamic fine-tuning) and a term of every kind of operation that objectives use, through handles.
-struct Composed;
+pub(super) struct Composed;
 
 impl Objective for Composed {
     fn objective(&self, batch: Arc<dyn Batch>, _: &mut Call) -> Result<TensorId, CallError> {

@@ -263,6 +263,15 @@ fn a_run_that_is_stopped_anywhere_ends_as_if_it_had_not_been() {
 }
 
 #[test]
+fn a_run_in_packed_buckets_that_is_stopped_ends_as_if_it_had_not_been() {
+    let whole = Whole::new(LORA, &TABLES.replace("[train]\n", "[train]\npacking = true\nbuckets = 2\n"));
+    let made: Vec<PathBuf> = whole.copies.made.iter().map(|(_, copy)| copy.clone()).collect();
+    for copy in made.iter().step_by(4) {
+        whole.check(copy, &[]);
+    }
+}
+
+#[test]
 fn a_trace_that_ends_anywhere_is_made_whole_again() {
     let whole = Whole::new(LORA, TABLES);
     let trace = fs::read(whole.run.join("trace.jsonl")).expect("a trace");

@@ -27,7 +27,7 @@ fn text(folder: &Path, name: &str) -> String {
 }
 
 /// The trace's lines without their times.
-fn timeless(folder: &Path) -> Vec<String> {
+pub(super) fn timeless(folder: &Path) -> Vec<String> {
     let strip = |line: &str| {
         let (start, rest) = line.split_once(r#","time":"#).expect("a trace line");
         format!("{start}{}", rest.split_once(r#","record":"#).expect("a trace line").1)
@@ -35,12 +35,12 @@ fn timeless(folder: &Path) -> Vec<String> {
     text(folder, "trace.jsonl").lines().map(strip).collect()
 }
 
-fn records(folder: &Path) -> Vec<Record> {
+pub(super) fn records(folder: &Path) -> Vec<Record> {
     verify(&text(folder, "trace.jsonl")).expect("the trace is whole")
 }
 
 /// Weighs tokens by how unlikely they are.
-struct Surprise;
+pub(super) struct Surprise;
 
 impl Weigh for Surprise {
     fn weigh(&self, batch: Arc<TokenBatch>, _: &mut Call) -> Result<Vec<f32>, CallError> {

@@ -38,7 +38,7 @@ impl model::HostPrompts for CallState {
         for number in rows {
             let example = &pool.rows[row(number, pool.rows.len())?];
             // A row number of four bytes can stand for a conversation of any length: it counts as what it becomes.
-            self.add_prompt(&prompts, Prompt::Chat(example.messages.clone()))?;
+            self.add_prompt(&prompts, example.conversation())?;
         }
         Ok(())
     }
@@ -358,9 +358,8 @@ impl model::HostLanguageModel for CallState {
 impl CallState {
     fn add_prompt(&mut self, prompts: &Resource<Prompts>, prompt: Prompt) -> wasmtime::Result<()> {
         self.hold(match &prompt {
-            Prompt::Chat(messages) => {
-                messages.iter().map(|message| message.role.len() + message.content.len() + 48).sum()
-            }
+            Prompt::Chat(messages) => messages.iter().map(message_size).sum(),
+            Prompt::Tools { messages, tools } => messages.iter().map(message_size).sum::<usize>() + json_size(tools),
             Prompt::Raw(text) => text.len(),
         })?;
         Arc::make_mut(&mut self.table.get_mut(prompts)?.0).push(prompt);
@@ -427,6 +426,14 @@ fn spans(scores: &[core::Score], pick: impl Fn(&Span) -> u32) -> Result<Vec<u32>
     spans.map(|spans| spans.concat()).ok_or_else(|| {
         refusal(&ServiceError::Unsupported("the model does not tell where its tokens stand in a completion".into()))
     })
+}
+
+fn message_size(message: &Message) -> usize {
+    message.role.len() + message.content.len() + message.whole.as_ref().map_or(0, json_size) + 48
+}
+
+fn json_size(value: &impl serde::Serialize) -> usize {
+    serde_json::to_string(value).map_or(0, |text| text.len())
 }
 
 fn expect(is_fine: bool, what: impl FnOnce() -> String) -> wasmtime::Result<()> {
