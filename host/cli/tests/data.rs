@@ -113,6 +113,18 @@ fn bad_data_ends_with_2() {
     refused(&folder, &["data", "inspect", "rows.jsonl", "--model", "none"], &["error: none", "config.json"]);
 }
 
+#[test]
+fn a_row_that_is_too_long_is_named_with_its_line_at_check() {
+    let folder = folder(&rows()[8..10]);
+    let words = [
+        "error: recipe.toml:6: `data.train`",
+        "rows.jsonl:2: the row has 75 tokens, of which 73 are the prompt",
+        "hint: ",
+    ];
+    refused(&folder, &["check", "recipe.toml"], &words);
+    assert!(!folder.path().join("run").exists());
+}
+
 /// The most memory that a run of the program held, in bytes.
 #[cfg(target_os = "linux")]
 fn peak(folder: &TempDir, arguments: &[&str]) -> u64 {
@@ -155,7 +167,7 @@ fn memory_does_not_grow_with_the_file() {
     };
     let (small, large) = (folder(&[]), folder(&[]));
     fill(&small, 100);
-    fill(&large, 16_000);
+    fill(&large, 17_000);
     let bytes = fs::metadata(large.path().join("rows.jsonl")).expect("it is there").len();
     assert!(bytes > 128 << 20);
     for (arguments, room) in [
