@@ -127,7 +127,9 @@ fn help_goes_to_standard_output() {
     let output = run(folder.path(), &["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let told = String::from_utf8(output.stdout).expect("text");
-    for words in ["Exit codes", "TUNESMITH_CACHE", "train", "check", "eval", "generate", "report", "doctor", "model", "plugin"] {
+    for words in
+        ["Exit codes", "TUNESMITH_CACHE", "train", "check", "eval", "generate", "report", "doctor", "model", "plugin"]
+    {
         assert!(told.contains(words), "`{told}` does not say `{words}`");
     }
 }

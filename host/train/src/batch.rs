@@ -144,10 +144,9 @@ impl TensorBatch {
         if let Some(hidden) = known.get(&under) {
             return Ok(hidden.clone());
         }
-        let hidden = match self.is_packed {
-            false => self.decoder(under).hidden(&self.layout).map_err(failed)?,
-            true => self.packed_hidden(self.decoder(under)).map_err(failed)?,
-        };
+        let decoder = self.decoder(under);
+        let hidden = if self.is_packed { self.packed_hidden(decoder) } else { decoder.hidden(&self.layout) };
+        let hidden = hidden.map_err(failed)?;
         known.insert(under, hidden.clone());
         Ok(hidden)
     }

@@ -109,13 +109,12 @@ impl Encoder {
         };
         let mut target = EncodedTarget { rows: Vec::new(), truncated: 0 };
         for (completion, is_chosen) in completions {
-            let (tokens, mask) = match is_chosen {
-                None => self.row(&row.example, completion)?,
-                Some(_) => {
-                    let Pair { prompt, completion } = self.answer(&row.example, completion)?;
-                    let mask = prompt.iter().map(|_| false).chain(completion.iter().map(|_| true)).collect();
-                    ([prompt, completion].concat(), mask)
-                }
+            let (tokens, mask) = if is_chosen.is_some() {
+                let Pair { prompt, completion } = self.answer(&row.example, completion)?;
+                let mask = prompt.iter().map(|_| false).chain(completion.iter().map(|_| true)).collect();
+                ([prompt, completion].concat(), mask)
+            } else {
+                self.row(&row.example, completion)?
             };
             let (tokens, mask, is_truncated) = fitted(tokens, mask, lengths)?;
             target.truncated += usize::from(is_truncated);

@@ -136,13 +136,13 @@ impl Share {
         let count = self.rows.len() as u64;
         let seed = Random::named(seed, &format!("share {number}")).bits();
         let mut drawn = Vec::new();
-        let mut draws = draws(self.rows.len(), self.weight, epoch);
-        while draws.start < draws.end && count > 0 {
-            let (pass, first) = (draws.start / count, draws.start % count);
-            let len = (count - first).min(draws.end - draws.start);
+        let mut places = draws(self.rows.len(), self.weight, epoch);
+        while places.start < places.end && count > 0 {
+            let (pass, first) = (places.start / count, places.start % count);
+            let len = (count - first).min(places.end - places.start);
             let order = shuffled(seed, pass, self.rows.len());
             drawn.extend(order[first as usize..(first + len) as usize].iter().map(|place| self.rows[*place]));
-            draws.start += len;
+            places.start += len;
         }
         drawn
     }

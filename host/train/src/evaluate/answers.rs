@@ -95,8 +95,7 @@ impl Evaluator<'_> {
     /// Texts as if the policy had said them to the rows' own prompts: their tokens, and how likely it finds them. Whether a plugin has cut
     /// a text is not known; they count as ended.
     fn as_said(&self, set: &EvalSet, texts: Vec<String>, models: &PolicyPair) -> Result<Vec<Generation>, RunError> {
-        let pair =
-            |(row, text): (&Arc<Example>, &String)| self.host.encoder.pair(&row.conversation(), text);
+        let pair = |(row, text): (&Arc<Example>, &String)| self.host.encoder.pair(&row.conversation(), text);
         let pairs = set.examples.iter().zip(&texts).map(pair).collect::<Result<Vec<_>, _>>()?;
         let pairs = Self::readable(pairs, models);
         let logprobs = models.policy.score(&pairs, self.batch())?;

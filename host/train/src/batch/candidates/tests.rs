@@ -39,7 +39,7 @@ fn lab() -> Lab {
     let encoder = Arc::new(Encoder::new(&model));
     let row = |completion: &str| {
         let messages = vec![Message::user("add")];
-        let example = Example { id: 0, messages, completion: None, columns: serde_json::Map::new() };
+        let example = Example { messages, ..Example::default() };
         let target = Target::Completion(completion.into());
         let row = TrainingRow { example: Arc::new(example), target, provenance: String::new(), notes: Vec::new() };
         encoder.target(&row, LengthRule { longest: 99, truncate: false }).expect("it fits")
