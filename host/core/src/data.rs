@@ -26,13 +26,8 @@ pub struct Example {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Message>,
     /// Whether the row is plain text: the completion is all of it, the prompt is empty, and no chat template is applied.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_text: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands fields over by reference")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Example {
