@@ -12,8 +12,11 @@ use crate::written::Written;
 
 type Examples = Vec<Arc<Example>>;
 
+/// The training rows, and the evaluation sets by their names.
+type Sets = (Arc<dyn Rows>, Vec<(String, Examples)>);
+
 /// Goes through the training rows and reads the evaluation sets; notes files and digests in the plan.
-pub(crate) fn read(written: &Written, plan: &mut Plan) -> Result<(Arc<dyn Rows>, Vec<(String, Examples)>), Error> {
+pub(crate) fn read(written: &Written, plan: &mut Plan) -> Result<Sets, Error> {
     let columns = plan.data.clone();
     let mut bare = None;
     let mut note_bare = |place: &Place, example: &Arc<Example>| {

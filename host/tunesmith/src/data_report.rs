@@ -286,11 +286,11 @@ impl Tally {
         encoder: &Encoder,
         (longest, is_sample): (usize, bool),
     ) {
-        let encoded = match &example.completion {
+        let as_tokens = match &example.completion {
             Some(completion) => encoded(encoder, example, completion),
             None => encoder.prompt(&example.conversation()).map(Encoded::Prompt).map_err(Into::into),
         };
-        let (row, prompt, trained) = match &encoded {
+        let (row, prompt, trained) = match &as_tokens {
             Ok(Encoded::Prompt(tokens)) => (tokens.len(), tokens.len(), 0),
             Ok(Encoded::Row(target)) => {
                 let row = &target.rows[0];
@@ -309,8 +309,8 @@ impl Tally {
         for (lengths, length) in self.lengths.iter_mut().zip([row, prompt, trained]) {
             lengths.push(length as u32);
         }
-        if let (true, Ok(encoded)) = (is_sample, encoded) {
-            self.sample = Some(sample(encoder, example.id, &encoded));
+        if let (true, Ok(as_tokens)) = (is_sample, as_tokens) {
+            self.sample = Some(sample(encoder, example.id, &as_tokens));
         }
     }
 
@@ -353,8 +353,8 @@ fn encoded(encoder: &Encoder, example: &Arc<Example>, completion: &str) -> Resul
     encoder.target(&row, LengthRule { longest: usize::MAX, truncate: false }).map(Encoded::Row)
 }
 
-fn sample(encoder: &Encoder, id: u64, encoded: &Encoded) -> SampleReport {
-    let (tokens, mask) = match encoded {
+fn sample(encoder: &Encoder, id: u64, row: &Encoded) -> SampleReport {
+    let (tokens, mask) = match row {
         Encoded::Prompt(tokens) => (tokens.as_slice(), vec![false; tokens.len()]),
         Encoded::Row(target) => (target.rows[0].tokens.as_slice(), target.rows[0].mask.clone()),
     };

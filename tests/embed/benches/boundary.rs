@@ -2,7 +2,6 @@
 //!
 //! The raw side has the host's engine settings (fuel, deadline, pooled slots), a component written as text and nothing else: no limits,
 //! no grants, no report, no check of the answer. Its numbers are the floor, and what a plugin's call costs above it is the host's work.
-#![expect(missing_docs, reason = "criterion's macros make a public function")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::source::Row;
 use super::{DataError, Place, row};
 
 /// The longest line that is read: a file without line ends must not fill the memory.
@@ -24,7 +25,7 @@ impl<'a, R: BufRead> JsonLines<'a, R> {
         Self { path, reader, line: Vec::new(), number: 0 }
     }
 
-    fn step(&mut self) -> Result<Option<(Place, Map<String, Value>)>, DataError> {
+    fn step(&mut self) -> Result<Option<Row>, DataError> {
         loop {
             self.line.clear();
             let read = self.reader.by_ref().take(LONGEST + 1).read_until(b'\n', &mut self.line);
@@ -50,7 +51,7 @@ impl<'a, R: BufRead> JsonLines<'a, R> {
 }
 
 impl<R: BufRead> Iterator for JsonLines<'_, R> {
-    type Item = Result<(Place, Map<String, Value>), DataError>;
+    type Item = Result<Row, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

@@ -10,8 +10,8 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::schema::types::ColumnDescriptor;
-use serde_json::{Map, Value};
 
+use super::source::Row;
 use super::{DataError, Place, value};
 
 /// Reads one row at a time; a page of each column is held.
@@ -43,7 +43,7 @@ impl ParquetRows {
         })
     }
 
-    fn step(&mut self) -> Result<Option<(Place, Map<String, Value>)>, DataError> {
+    fn step(&mut self) -> Result<Option<Row>, DataError> {
         let rows = &mut self.rows;
         let row = guarded(&self.path, || rows.next().transpose())?;
         let Some(row) = row else { return Ok(None) };
@@ -54,7 +54,7 @@ impl ParquetRows {
 }
 
 impl Iterator for ParquetRows {
-    type Item = Result<(Place, Map<String, Value>), DataError>;
+    type Item = Result<Row, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

@@ -14,7 +14,10 @@ use super::parquet::ParquetRows;
 use super::{DataError, Place};
 
 /// The rows of a file with their places.
-pub(super) type Columns<'a> = Box<dyn Iterator<Item = Result<(Place, Map<String, Value>), DataError>> + 'a>;
+pub(super) type Columns<'a> = Box<dyn Iterator<Item = Result<Row, DataError>> + 'a>;
+
+/// Where a row stands, and its columns.
+pub(super) type Row = (Place, Map<String, Value>);
 
 /// A file that was opened once; it is opened again for each pass.
 #[derive(Debug)]

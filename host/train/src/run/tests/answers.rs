@@ -180,7 +180,8 @@ fn gold_completions_are_for_measuring_and_not_for_answering() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let columns: Map<String, Value> =
         ["messages", "completion", "topic"].map(|name| (name.to_owned(), Value::from("x"))).into_iter().collect();
-    let row = Example { id: 0, messages: vec![Message::user("q")], completion: Some("a".into()), columns };
+    let messages = vec![Message::user("q")];
+    let row = Example { messages, completion: Some("a".into()), columns, ..Example::default() };
     let evals = vec![EvalSet { name: "eval".into(), examples: vec![Arc::new(row)] }];
     let plan = plan(folder.path(), LORA, ANSWERED);
     let sets = evaluate(&plan, RunInputs { evals, ..inputs(stages) }, None, &mut ()).expect("it measures");
