@@ -1,4 +1,4 @@
-//! Texts with places to fill in. `plugins/cft` compiles this same file.
+//! Texts with places to fill in. `plugins/cft` and `plugins/aft` compile this same file.
 
 /// The template with every mark replaced by its text, in one pass: marks inside the texts stay as they are.
 pub fn fill(template: &str, texts: &[(&str, &str)]) -> String {
