@@ -111,7 +111,10 @@ impl Bench {
         // Nothing ends an answer early, so that each run has the same tokens.
         let sampling = Sampling { batch: 8, ..Sampling::greedy(64, &[]) };
         let generator = Generator::new(&self.model.decoder, &self.model.tokenizer);
-        let times = timed(|| Ok(drop(generator.generate(&prompts, &sampling, &mut |_| {})?)))?;
+        let times = timed(|| {
+            generator.generate(&prompts, &sampling, &mut |_| {})?;
+            Ok(())
+        })?;
         self.print("generate", "new tokens", 8 * 64, &times);
         Ok(())
     }
@@ -181,8 +184,7 @@ fn tokens(row: usize, count: usize, vocabulary: usize) -> Vec<u32> {
 }
 
 fn rows(count: usize, length: usize, vocabulary: usize) -> Arc<MicroBatch> {
-    let example =
-        Arc::new(Example { id: 0, messages: vec![Message::user("q")], completion: None, columns: Map::new() });
+    let example = Arc::new(Example { messages: vec![Message::user("q")], ..Example::default() });
     let row = |row| EncodedRow {
         example: Arc::clone(&example),
         tokens: tokens(row, length, vocabulary),
@@ -227,5 +229,7 @@ fn plan() -> TrainPlan {
         checkpoint_every: 0,
         keep_checkpoints: 1,
         digest_every: 1,
+        packing: false,
+        buckets: 0,
     }
 }

@@ -104,7 +104,7 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
         Record::TrainingSet { rows, .. } => Some(rows.to_string()),
         _ => None,
     });
-    let loss = steps().next().zip(steps().last());
+    let loss = steps().next().zip(steps().next_back());
     let (tokens, seconds) =
         steps().fold((0.0, 0.0), |sums, (step, times)| (sums.0 + step.tokens as f64, sums.1 + times.total));
     let all: f64 = records().map(|(_, times)| times.total).sum();

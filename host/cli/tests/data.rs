@@ -38,7 +38,7 @@ fn refused(folder: &TempDir, arguments: &[&str], expected: &[&str]) {
 
 fn folder(rows: &[Value]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines = rows.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     fs::write(folder.path().join("rows.jsonl"), lines).expect("writable");
     let recipe = format!(
         "output = \"run\"\n[model]\npath = '{MODEL}'\nadapter = {{ lora = {{ rank = 2 }} }}\n[data]\ntrain = \"rows.jsonl\"\n[train]\nsteps = 2\nbatch = 4\n"

@@ -75,7 +75,7 @@ pub(crate) fn trace(runs: &[&Run]) -> Html {
         let lines = &run.trace.lines;
         let (Some(first), Some(last)) = (lines.first(), lines.last()) else { continue };
         let mut add = |name: &str, value: &str| {
-            rows.push(vec![Html::text(&run.name), Html::text(name), Html::of_text("code", value)])
+            rows.push(vec![Html::text(&run.name), Html::text(name), Html::of_text("code", value)]);
         };
         add("lines, each chained to the one before by hash", &lines.len().to_string());
         add("head: the hash of the last line", &last.hash);

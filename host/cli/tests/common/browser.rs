@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The first of the known browsers on the path. Where there is none, this says so past the test's capture, and fails if
 /// `TUNESMITH_NEEDS_BROWSER` is set.
