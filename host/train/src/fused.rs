@@ -51,6 +51,11 @@ pub fn adamw([value, mean, square]: [Tensor<1>; 3], gradient: Tensor<1>, step: &
     adamw::adamw([own_value, own_mean, own_square], own_gradient, step).map(Tensor::from_primitive::<Flex>)
 }
 
+/// Whether operations on this tensor run fused: it is one of the CPU device in float32.
+pub(crate) fn is_fused<const D: usize>(tensor: &Tensor<D>) -> bool {
+    flex::operand(tensor).is_some()
+}
+
 /// Log-probability of one target for each hidden state: `log p[n] = z[n, targets[n]] - log sum_v exp(z[n, v])` with `z = hidden weight^T`,
 /// or `cap * tanh(z / cap)` of it if there is a cap.
 ///

@@ -30,6 +30,7 @@ pub mod template;
 mod tensorboard;
 pub mod tensors;
 pub mod tokenizer;
+mod total;
 pub mod tracefile;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! How queries mix values: batched for training and scoring, row by row for generation.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use burn::tensor::activation::softmax;
 use burn::tensor::{DType, Tensor};
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -21,6 +22,8 @@ pub(crate) struct Span {
     window: Option<usize>,
     /// First column of the last query's sequence, by row.
     starts: Vec<usize>,
+    /// For devices without a fused softmax: made by the first layer, used by all.
+    bias: OnceLock<Tensor<4>>,
 }
 
 impl Span {
@@ -35,7 +38,17 @@ impl Span {
             first_keys: first_keys.iter().enumerate().map(seen).collect(),
             window,
             starts: last.map(|first| *first as usize).collect(),
+            bias: OnceLock::new(),
         }
+    }
+
+    /// The softmax of scores `[rows, heads, queries, keys]` over what each query sees.
+    fn softmax(&self, scores: Tensor<4>) -> Tensor<4> {
+        if fused::is_fused(&scores) {
+            return fused::causal_softmax(scores, &self.first_keys, self.offset);
+        }
+        let bias = self.bias.get_or_init(|| fused::plain::causal_bias(&scores, &self.first_keys, self.offset));
+        softmax(scores + bias.clone(), 3)
     }
 }
 
@@ -63,7 +76,7 @@ pub(crate) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span, scor
         Some(cap) => soft_capped(scores, cap),
         None => scores,
     };
-    let map = fused::causal_softmax(scores, &span.first_keys, span.offset);
+    let map = span.softmax(scores);
     let mixed = map.clone().reshape([rows, kv_heads, group * queries, keys]).matmul(v);
     (mixed.reshape([rows, heads, queries, width]).swap_dims(1, 2), map)
 }
@@ -74,18 +87,19 @@ pub(crate) fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span, scor
 /// neighbours change the last bits.
 pub(crate) fn attend_by_row(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, span: &Span, score: Score) -> Tensor<4> {
     let queries = q.dims()[1];
-    let is_plain = [&q, &k, &v].iter().all(|tensor| tensor.dtype() == DType::F32 && !tensor.is_autodiff());
-    if !is_plain || (1 < queries && 0 < span.offset) {
+    let primitive = |tensor: &Tensor<4>| {
+        let primitive = tensor.clone().try_into_primitive::<Flex>().ok();
+        primitive.filter(|_| tensor.dtype() == DType::F32)
+    };
+    let primitives = primitive(&q).zip(primitive(&k)).zip(primitive(&v)).map(|((q, k), v)| [q, k, v]);
+    // Elsewhere many small products cost more than they are worth: order and bits are the device's anyway.
+    let (Some(on_cpu), false) = (primitives, 1 < queries && 0 < span.offset) else {
         return attend(q, k, v, span, score).0;
-    }
+    };
     if 1 < queries {
         return attend_whole_rows([&q, &k, &v], span, score);
     }
-    let primitive = |tensor: &Tensor<4>| tensor.clone().try_into_primitive::<Flex>().ok();
-    match (primitive(&q), primitive(&k), primitive(&v)) {
-        (Some(q), Some(k), Some(v)) => Tensor::from_primitive::<Flex>(attend_newest([q, k, v], span, score)),
-        _ => attend(q, k, v, span, score).0,
-    }
+    Tensor::from_primitive::<Flex>(attend_newest(on_cpu, span, score))
 }
 
 /// Rows that begin with padding and then hold one sequence each, all columns at once.

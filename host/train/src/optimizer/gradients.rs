@@ -8,6 +8,7 @@ use burn::tensor::{Gradients, Tensor};
 use crate::extra::{Extra, ExtraParameters};
 use crate::model::Decoder;
 use crate::tensor_values;
+use crate::total::total;
 
 /// Elements that are summed in one piece. burn sums longer tensors in an order that depends on the threads.
 const PIECE: usize = 1 << 20;
@@ -97,7 +98,7 @@ impl NamedGradients {
             let [len] = gradient.dims();
             for start in (0..len).step_by(PIECE) {
                 let piece = gradient.clone().narrow(0, start, PIECE.min(len - start));
-                sums.push(piece.square().sum());
+                sums.push(total(piece.square()));
             }
         }
         if sums.is_empty() {

@@ -2,11 +2,12 @@
 
 use burn::backend::ops::{ActivationOps, BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{Dispatch, DispatchTensor, TensorMetadata};
-use burn::tensor::IntDType;
+use burn::tensor::{IntDType, Tensor};
 use tunesmith_core::tensors::{Along, Kind, TensorError};
 
 use super::value::{Place, Step, Value, within, zeros};
 use super::{check, raw};
+use crate::total::in_lines;
 
 pub(super) fn along_name(op: Along) -> &'static str {
     match op {
@@ -25,7 +26,7 @@ pub(super) fn along_name(op: Along) -> &'static str {
 pub(super) fn sum(input: &Value) -> Step {
     let (kind, tensor) = (input.kind, input.tensor.clone());
     Step::new(Vec::new(), kind, move |place| match tensor {
-        Some(tensor) => total(kind, tensor),
+        Some(tensor) => total(kind, tensor, place),
         None => zeros(place, kind, &[]),
     })
 }
@@ -35,14 +36,18 @@ pub(super) fn mean(op: &'static str, input: &Value) -> Result<Step, TensorError>
     let count = check::elements(op, &input.shape)?;
     let tensor = input.tensor.clone();
     Ok(Step::new(Vec::new(), Kind::Float, move |place| match tensor {
-        Some(tensor) => Dispatch::float_div_scalar(total(Kind::Float, tensor), (count as f64).into()),
+        Some(tensor) => Dispatch::float_div_scalar(total(Kind::Float, tensor, place), (count as f64).into()),
         None => place.full(f32::NAN, &[]),
     }))
 }
 
-fn total(kind: Kind, tensor: DispatchTensor) -> DispatchTensor {
+fn total(kind: Kind, tensor: DispatchTensor, place: &Place) -> DispatchTensor {
     let sum = match kind {
-        Kind::Float => Dispatch::float_sum(tensor),
+        Kind::Float if place.is_cpu() => Dispatch::float_sum(tensor),
+        Kind::Float => {
+            let count = tensor.shape().num_elements();
+            in_lines(Tensor::from_dispatch(raw::reshape(kind, tensor, &[count]))).into_dispatch()
+        }
         Kind::Int => Dispatch::int_sum(tensor),
     };
     raw::reshape(kind, sum, &[1])

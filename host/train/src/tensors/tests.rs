@@ -11,9 +11,16 @@ use burn::tensor::Device;
 use tunesmith_core::tensors::{Along, Binary, Op, PairOp, Scalar, TensorError, TensorId, Tensors, Unary};
 
 use super::{Budget, BurnTensors};
+use crate::device;
+
+/// The device that the engine is tested on: `TUNESMITH_TEST_DEVICE`, named as in a recipe, or the CPU.
+fn test_device() -> Device {
+    let name = std::env::var("TUNESMITH_TEST_DEVICE").unwrap_or_else(|_| "cpu".into());
+    device::open(&name).unwrap_or_else(|error| panic!("{error}"))
+}
 
 fn engine() -> BurnTensors {
-    BurnTensors::new(&Device::flex(), Budget::default())
+    BurnTensors::new(&test_device(), Budget::default())
 }
 
 fn floats(engine: &BurnTensors, values: &[f32], shape: &[usize]) -> TensorId {

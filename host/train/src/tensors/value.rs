@@ -27,6 +27,10 @@ impl Place {
         Self { device: plain.as_dispatch().clone(), bools }
     }
 
+    pub(super) fn is_cpu(&self) -> bool {
+        matches!(self.device, DispatchDevice::Flex(_))
+    }
+
     pub(super) fn floats(&self, values: Vec<f32>, shape: &[usize]) -> DispatchTensor {
         Dispatch::float_from_data(TensorData::new(values, on_device(shape)), &self.device)
     }

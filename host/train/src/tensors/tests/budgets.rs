@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 use super::*;
 
 fn limited(budget: Budget) -> BurnTensors {
-    BurnTensors::new(&Device::flex().autodiff(), budget)
+    BurnTensors::new(&test_device().autodiff(), budget)
 }
 
 #[track_caller]
@@ -54,7 +54,7 @@ fn bytes_on_the_device_are_checked_before_they_are_taken() {
 #[test]
 fn what_the_graph_keeps_stays_charged() {
     let engine = limited(Budget::default());
-    let leaf = Tensor::<1>::ones([10], &Device::flex().autodiff()).require_grad();
+    let leaf = Tensor::<1>::ones([10], &test_device().autodiff()).require_grad();
     let leaf = engine.insert_float(leaf);
     assert_eq!(engine.usage().device_bytes, 0, "the host's own tensors are free");
     let tracked = done(&engine, &unary(Unary::Exp)(leaf));
@@ -76,17 +76,17 @@ fn bytes_read_are_limited() {
 #[test]
 fn the_hosts_tensors_are_converted_to_32_bits() {
     let engine = engine();
-    let half = Tensor::<2>::ones([2, 2], &Device::flex()).cast(burn::tensor::DType::BF16);
+    let half = Tensor::<2>::ones([2, 2], &test_device()).cast(burn::tensor::DType::BF16);
     let half = engine.insert_float(half);
     let sum = done(&engine, &Op::Sum(half));
     assert_eq!(engine.read_floats(sum), Ok(vec![4.0]));
-    let long = Tensor::<1, Int>::from_ints([5, -6], &Device::flex()).cast(burn::tensor::DType::I64);
+    let long = Tensor::<1, Int>::from_ints([5, -6], &test_device()).cast(burn::tensor::DType::I64);
     let long = engine.insert_int(long);
     let more = done(&engine, &scalar(Scalar::Add, 1.0)(long));
     assert_eq!(engine.read_ints(more), Ok(vec![6, -5]));
-    let one = engine.insert_scalar(Tensor::<2>::ones([1, 1], &Device::flex())).expect("one element");
+    let one = engine.insert_scalar(Tensor::<2>::ones([1, 1], &test_device())).expect("one element");
     assert_eq!(engine.shape(one), Ok(vec![]));
-    refused(engine.insert_scalar(Tensor::<1>::ones([2], &Device::flex())));
+    refused(engine.insert_scalar(Tensor::<1>::ones([2], &test_device())));
 }
 
 #[test]

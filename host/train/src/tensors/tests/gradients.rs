@@ -19,7 +19,7 @@ fn loss(engine: &BurnTensors, inputs: &[TensorId], build: &dyn Fn(&BurnTensors, 
 }
 
 fn gradients(inputs: &[(&[f32], &[usize])], build: &dyn Fn(&BurnTensors, &[TensorId]) -> TensorId) -> Vec<Vec<f32>> {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let engine = BurnTensors::new(&device, Budget::default());
     let leaves: Vec<Tensor<1>> = inputs
         .iter()

@@ -132,7 +132,7 @@ fn drawn(draw: &mut Draw, engine: &BurnTensors, pool: &[TensorId]) -> Op {
 /// Draws operations on a growing pool, then goes back through the graph of one result.
 fn sweep(seed: u64, refusals: &mut usize, backwards: &mut usize) {
     let mut draw = Draw(seed);
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let engine = BurnTensors::new(&device, Budget { device_bytes: 1 << 20, ..Budget::default() });
     let leaf = Tensor::<2>::from_floats([[0.5, -1.5, 2.0], [1.0, 0.0, 1.0]], &device).require_grad();
     let mut pool = vec![engine.insert_float(leaf.clone())];
