@@ -129,12 +129,22 @@ fn draws_have_the_frequencies_of_the_tempered_distribution() {
     let mut counts = vec![0_u32; vocabulary];
     found[column * count..(column + 1) * count].iter().for_each(|id| counts[*id as usize] += 1);
     assert!(column < width && counts.iter().sum::<u32>() as usize == count);
+    // Pearson's statistic, with the ids that are expected less than five times as one cell: about normal, with as many degrees of freedom as cells but one.
+    let (mut cells, mut rest) = (Vec::new(), [0.0_f64; 2]);
     for (id, found) in counts.iter().enumerate() {
-        let (expected, found) = (weight(id) / total, f64::from(*found) / count as f64);
-        // Four standard deviations of a share of 20,000 draws, and a draw.
-        let bound = 4.0 * (expected * (1.0 - expected) / count as f64).sqrt() + 1.0 / count as f64;
-        assert!((found - expected).abs() <= bound, "id {id}: {found}, not {expected} within {bound}");
+        let (expected, found) = (weight(id) / total * count as f64, f64::from(*found));
+        assert!(0.0 < expected || found < 0.5, "id {id} may not be drawn");
+        if 5.0 <= expected {
+            cells.push([expected, found]);
+        } else {
+            rest = [rest[0] + expected, rest[1] + found];
+        }
     }
+    cells.extend((0.0 < rest[0]).then_some(rest));
+    let statistic: f64 = cells.iter().map(|[expected, found]| (found - expected).powi(2) / expected).sum();
+    let freedom = cells.len() as f64 - 1.0;
+    let deviations = (statistic - freedom) / (2.0 * freedom).sqrt();
+    assert!(100.0 < freedom && deviations.abs() < 4.0, "{statistic} with {freedom} degrees of freedom");
 }
 
 #[test]
