@@ -77,7 +77,10 @@ fn chosen_roles_are_trained_on_with_their_ending_tokens() {
 #[test]
 fn of_one_answer_the_role_and_the_completion_are_the_same_row() {
     let single = Example { messages: vec![Message::user("a")], completion: Some("bc".into()), ..Example::default() };
-    let of = |loss: &Loss| encode(&encoder(Some(OPENED), loss), single.clone(), LONG).expect("it fits");
+    let of = |loss: &Loss| {
+        let row = encode(&encoder(Some(OPENED), loss), single.clone(), LONG).expect("it fits");
+        (row.tokens.clone(), row.mask.clone())
+    };
     assert_eq!(of(&Loss::COMPLETION), of(&roles(&["assistant"])));
 }
 
