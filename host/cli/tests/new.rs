@@ -43,12 +43,12 @@ fn cargo(lab: &Lab, folder: &Path, arguments: &[&str]) -> Output {
 fn a_new_plugin_builds_tests_itself_and_trains() {
     let lab = Lab::new("");
     let folder = make(&lab, "all-stages", &STAGES.join(","));
-    let built = lab.path("built").display().to_string();
+    let target = lab.path("built").display().to_string();
     let component = folder.join("all-stages.wasm").display().to_string();
     let name = folder.display().to_string();
-    let mut building = lab.program(&["plugin", "build", &name, "-o", &component, "--target-dir", &built]);
-    building.env("CARGO_NET_OFFLINE", "true").env_remove("TUNESMITH_CACHE");
-    succeeds(&building.output().expect("the program starts"));
+    let mut build = lab.program(&["plugin", "build", &name, "-o", &component, "--target-dir", &target]);
+    build.env("CARGO_NET_OFFLINE", "true").env_remove("TUNESMITH_CACHE");
+    succeeds(&build.output().expect("the program starts"));
     let checked = lab.program(&["plugin", "check", &component, "--json"]).output().expect("the program starts");
     let checked: Value = serde_json::from_str(&succeeds(&checked)).expect("JSON");
     assert_eq!((&checked["faults"], &checked["stages"]), (&json!([]), &json!(STAGES)));

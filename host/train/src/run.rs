@@ -60,7 +60,7 @@ pub struct RunInputs {
     pub pool: Arc<dyn Rows>,
     /// The data to evaluate on.
     pub evals: Vec<EvalSet>,
-    /// The time of day as the run begins, since 1970. It stands in the events of TensorBoard, and nothing depends on it.
+    /// The time of day as the run begins, since 1970. It stands in the events of `TensorBoard`, and nothing depends on it.
     pub now: Duration,
 }
 

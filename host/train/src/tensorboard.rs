@@ -1,4 +1,4 @@
-//! TensorBoard's event files: records with checksums, each of which is an `Event` of TensorFlow's protocol buffers.
+//! `TensorBoard`'s event files: records with checksums, each of which is an `Event` of TensorFlow's protocol buffers.
 //!
 //! A record is its length (u64), a checksum of the length (u32), its bytes, and a checksum of them (u32), all little-endian. A checksum is
 //! CRC-32C, rotated to the right by 15 bits, plus a constant. Only what scalars need of an event is written: `wall_time` (field 1, double),
@@ -121,7 +121,7 @@ fn varint(message: &mut Vec<u8>, mut number: u64) {
 mod tests {
     use super::*;
 
-    /// Written by TensorBoard's own record writer and protocol buffers; see the README beside it.
+    /// Written by `TensorBoard`'s own record writer and protocol buffers; see the README beside it.
     const THEIRS: &[u8] = include_bytes!("../tests/fixtures/tensorboard/events.out.tfevents.0.tunesmith");
 
     fn ours() -> Vec<Vec<u8>> {

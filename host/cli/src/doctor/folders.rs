@@ -69,8 +69,8 @@ fn to_be_made(folder: &Path) -> Check {
 fn is_private(metadata: &Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let others = metadata.permissions().mode() & 0o077;
-    others == 0
+    let of_others = metadata.permissions().mode() & 0o077;
+    of_others == 0
 }
 
 /// Whether only the owner may look into it: other systems keep a user's folder so.

@@ -1,4 +1,4 @@
-//! The run as TensorBoard shows it: one event in `tensorboard/` per step and measurement, the numbers being those of the trace.
+//! The run as `TensorBoard` shows it: one event in `tensorboard/` per step and measurement, the numbers being those of the trace.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +11,7 @@ use super::RunError;
 use super::whole::share;
 use crate::tensorboard::{self, Clock};
 
-/// TensorBoard reads every file with `tfevents` in its name.
+/// `TensorBoard` reads every file with `tfevents` in its name.
 const FILE: &str = "events.out.tfevents.0.tunesmith";
 
 /// The event file of a run that is going on.
@@ -61,7 +61,7 @@ impl Board {
     }
 }
 
-/// The numbers of an event of the trace, under TensorBoard's names, and their step; none for events without any.
+/// The numbers of an event of the trace, under `TensorBoard`'s names, and their step; none for events without any.
 fn numbers(record: &Record, times: &Times) -> Option<(u32, Vec<(String, f64)>)> {
     match record {
         Record::Step(record) => Some((record.step, of_step(record, times))),

@@ -264,7 +264,7 @@ impl<'a> Whole<'a> {
         Ok(())
     }
 
-    /// Adds an event to the trace, and to what TensorBoard shows.
+    /// Adds an event to the trace, and to what `TensorBoard` shows.
     fn add(&mut self, record: &Record, times: &Times) -> Result<(), RunError> {
         self.folder.trace.add(record, times)?;
         self.board.show(record, times)

@@ -1,4 +1,4 @@
-//! What TensorBoard shows of a run is what its trace says, also after a stop.
+//! What `TensorBoard` shows of a run is what its trace says, also after a stop.
 
 use std::fs;
 use std::path::Path;
