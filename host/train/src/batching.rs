@@ -120,7 +120,7 @@ impl Encoder {
             target.truncated += usize::from(is_truncated);
             let source = self.source_of(&row.example, completion, is_chosen.is_some())?;
             let example = Arc::clone(&row.example);
-            target.rows.push(Arc::new(EncodedRow { example, tokens, mask, is_chosen, source }));
+            target.rows.push(Arc::new(EncodedRow { example, tokens, mask, is_chosen, source: Some(source) }));
         }
         Ok(target)
     }

@@ -1,11 +1,13 @@
 //! Prompts and completions as token ids, the same way for training, scoring and generation.
 
+mod spans;
+
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
-use tunesmith_core::data::{Example, RowText, Span};
+use tunesmith_core::data::Example;
 use tunesmith_core::model::{Message, Prompt};
 use tunesmith_core::recipe::{Loss, LossWord};
 
@@ -15,21 +17,12 @@ use crate::model::logprobs::Pair;
 use crate::template::{ChatTemplate, RenderOptions};
 use crate::tokenizer::TextTokenizer;
 
+pub use spans::Source;
+
 use super::turns::Turns;
 
 /// Stands for an answer when the template is asked how it ends one.
 const PROBE: &str = "tunesmith";
-
-/// The text that the tokens of a row were made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// The prompt as the chat template writes it, then the completion.
-    pub text: Arc<str>,
-    /// The byte at which the completion starts.
-    pub completion: usize,
-    /// Whether the tokenizer adds its own beginning.
-    pub is_whole: bool,
-}
 
 /// The tokenizer and the chat template of a model.
 #[derive(Debug)]
@@ -149,70 +142,7 @@ impl Encoder {
     /// As [`Encoder::prompt`].
     pub fn source(&self, prompt: &Prompt, completion: &str) -> Result<Source, ModelError> {
         let (text, is_whole) = self.text(prompt)?;
-        Ok(Source { completion: text.len(), text: (text + completion).into(), is_whole })
-    }
-
-    /// What the tokens of a row with an answer are made from; none where the chat template writes the answer too, as with tool calls and a
-    /// loss on chosen turns.
-    pub(super) fn source_of(
-        &self,
-        example: &Example,
-        completion: &str,
-        is_preference: bool,
-    ) -> Result<Option<Source>, ModelError> {
-        if example.is_text {
-            return Ok(Some(Source { text: completion.into(), completion: 0, is_whole: true }));
-        }
-        let is_answer = is_preference || self.loss == Loss::COMPLETION || self.template.is_none();
-        if !is_answer || own_reply(example, completion).is_some() {
-            return Ok(None);
-        }
-        self.source(&example.conversation(), completion).map(Some)
-    }
-
-    /// Where the tokens of a row stand in its text, and the text.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the tokens are not those of the text, up to where the row was cut.
-    pub fn row_text(&self, source: &Source, tokens: &[u32]) -> Result<RowText, ModelError> {
-        let (prompt, completion) = source.text.split_at(source.completion);
-        let (first, first_spans) = self.encode_start_with_spans(prompt, source.is_whole)?;
-        let (whole, whole_spans) = self.encode_start_with_spans(&source.text, source.is_whole)?;
-        let completion_start = prompt.chars().count() as u32;
-        let (mut ids, mut spans) = (whole, whole_spans);
-        if !ids.starts_with(&first) {
-            let (rest, rest_spans) = self.tokenizer.encode_with_spans(completion, false)?;
-            let shifted = |span: Span| Span { start: completion_start + span.start, end: completion_start + span.end };
-            ids = [first, rest].concat();
-            spans = first_spans.into_iter().chain(rest_spans.into_iter().map(shifted)).collect();
-        }
-        let end = source.text.chars().count() as u32;
-        ids.extend(self.end);
-        spans.extend(self.end.map(|_| Span { start: end, end }));
-        if !ids.starts_with(tokens) {
-            return Err(ModelError::request("the tokens of a row are not those of its text"));
-        }
-        let is_cut = tokens.len() + usize::from(self.end.is_some()) < ids.len();
-        spans.truncate(tokens.len());
-        let text = match spans.last().filter(|_| is_cut) {
-            Some(last) => source.text.chars().take(last.end as usize).collect(),
-            None => source.text.to_string(),
-        };
-        Ok(RowText { completion_start: completion_start.min(text.chars().count() as u32), text, spans })
-    }
-
-    /// Where the completion's tokens of a pair stand in the completion.
-    ///
-    /// # Errors
-    ///
-    /// As [`Encoder::row_text`].
-    pub fn completion_spans(&self, prompt: &Prompt, completion: &str, pair: &Pair) -> Result<Vec<Span>, ModelError> {
-        let tokens = [&pair.prompt[..], &pair.completion].concat();
-        let row = self.row_text(&self.source(prompt, completion)?, &tokens)?;
-        let inside = |place: u32| place.saturating_sub(row.completion_start);
-        let own = row.spans.iter().skip(pair.prompt.len());
-        Ok(own.map(|span| Span { start: inside(span.start), end: inside(span.end) }).collect())
+        Ok(Source { completion: text.len(), text: (text + completion).into(), is_whole, bounds: None })
     }
 
     /// Which ids may be drawn as candidates: those of plain text, and those that end an answer.
@@ -265,19 +195,25 @@ impl Encoder {
             let mask = prompt.iter().map(|_| asks).chain(completion.iter().map(|_| answers)).collect();
             return Ok(([prompt, completion].concat(), mask));
         }
-        let said = match &self.loss {
-            Loss::Word(_) => self.said(example, completion, &|_, _| false)?,
-            Loss::Roles(roles) => {
-                let all = said(example, completion);
-                self.said(example, completion, &|index, _| roles.contains(&all[index].role))?
-            }
-        };
+        let said = self.conversation(example, completion)?;
         let is_trained = |place: usize| match &self.loss {
             Loss::Word(_) => true,
             Loss::Roles(_) => said.parts.iter().any(|part| part.contains(&place)),
         };
         let mask = (0..said.tokens.len()).map(is_trained).collect();
         Ok((said.tokens, mask))
+    }
+
+    /// A conversation as its loss wants it: cut where turns that are trained on start and end.
+    fn conversation(&self, example: &Example, completion: &str) -> Result<Said, ModelError> {
+        match &self.loss {
+            Loss::Word(LossWord::Completion) => self.said(example, completion, &|index, turns| index + 1 == turns),
+            Loss::Word(LossWord::All) => self.said(example, completion, &|_, _| false),
+            Loss::Roles(roles) => {
+                let all = said(example, completion);
+                self.said(example, completion, &|index, _| roles.contains(&all[index].role))
+            }
+        }
     }
 
     /// Plain text with its beginning and its end.
@@ -309,7 +245,10 @@ hint: add `chat_template.jinja` to the model's folder",
         let bounds: Vec<usize> = parts.iter().flat_map(|part| [part.start, part.end]).collect();
         let (tokens, places) = self.encode_with(&turns.text()[..end], &bounds)?;
         let parts = places.chunks(2).map(|bound| bound[0]..bound[1]).collect();
-        Ok(Said { tokens, parts })
+        // A template may hide where the answer starts from everybody who does not ask for it.
+        let completion = turns.part(messages.len() - 1).map_or(end, |part| part.start.min(end));
+        let source = Source { text: turns.text()[..end].into(), completion, is_whole: false, bounds: Some(bounds) };
+        Ok(Said { source, tokens, parts })
     }
 
     /// Token ids of a text, and how many of them come before each of these bytes of it. Where a token reaches over such a byte, the text is
@@ -385,16 +324,6 @@ hint: add `chat_template.jinja` to the model's folder",
         Ok(tokens)
     }
 
-    /// As [`Encoder::encode_start`], with the characters that each token stands for.
-    fn encode_start_with_spans(&self, text: &str, adds_special: bool) -> Result<(Vec<u32>, Vec<Span>), ModelError> {
-        let (mut tokens, mut spans) = self.tokenizer.encode_with_spans(text, adds_special)?;
-        if self.adds_end(text, adds_special, &tokens)? {
-            tokens.pop();
-            spans.pop();
-        }
-        Ok((tokens, spans))
-    }
-
     /// Whether the last of these tokens of a text is an ending one that the tokenizer added.
     fn adds_end(&self, text: &str, adds_special: bool, tokens: &[u32]) -> Result<bool, ModelError> {
         Ok(adds_special
@@ -405,6 +334,8 @@ hint: add `chat_template.jinja` to the model's folder",
 
 /// A conversation as tokens.
 struct Said {
+    /// What they are made from.
+    source: Source,
     tokens: Vec<u32>,
     /// Which tokens each of the turns that were asked for says.
     parts: Vec<Range<usize>>,

@@ -85,6 +85,31 @@ fn of_one_answer_the_role_and_the_completion_are_the_same_row() {
 }
 
 #[test]
+fn tokens_stand_where_they_are_in_the_text_of_any_loss() {
+    let call = json!({"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "add"}}]});
+    let reply = Message { whole: call.as_object().cloned(), ..Message::new("assistant", "") };
+    let with_tools = Example { tools: Some(json!([{}])), reply: Some(reply), ..chat() };
+    let text = Example { is_text: true, messages: vec![], completion: Some("plain".into()), ..Example::default() };
+    for loss in [Loss::COMPLETION, Loss::Word(LossWord::All), roles(&["assistant"]), roles(&["system", "user"])] {
+        let encoder = encoder(Some(OPENED), &loss);
+        for example in [chat(), with_tools.clone(), text.clone()] {
+            let row = encode(&encoder, example, LONG).expect("it fits");
+            let found =
+                encoder.row_text(row.source.as_ref().expect("it is known"), &row.tokens).expect("they belong together");
+            assert_eq!(found.spans.len(), row.tokens.len());
+            let at = |start: u32, end: u32| -> String {
+                found.text.chars().skip(start as usize).take((end - start) as usize).collect()
+            };
+            for (token, span) in row.tokens.iter().zip(&found.spans).filter(|(_, span)| span.start < span.end) {
+                assert_eq!(at(span.start, span.end), encoder.token_text(*token), "{loss:?} {span:?} of {}", found.text);
+            }
+            let of_nothing = found.spans.iter().filter(|span| span.start == span.end).count();
+            assert!(of_nothing <= 2, "only what is added before and after the text stands for nothing: {of_nothing}");
+        }
+    }
+}
+
+#[test]
 fn tool_calls_are_trained_on_and_tools_are_described() {
     let call = json!({"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "add"}}]});
     let reply = Message { whole: call.as_object().cloned(), ..Message::new("assistant", "") };
