@@ -39,10 +39,10 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
 }
 
-/// Where the build script of the feature `cuda` keeps its bundle of LLVM.
+/// Where the build script of the feature `cuda` keeps its bundle of LLVM: in the user's data folder.
 pub(crate) fn llvm_bundle() -> Option<PathBuf> {
-    let folder = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
-    let folder = folder.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    let folder = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
+    let folder = folder.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("share")))?;
     Some(folder.join("tracel").join("tracel-llvm-23.1.0-4"))
 }
 

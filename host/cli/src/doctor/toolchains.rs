@@ -76,7 +76,7 @@ pub(super) fn llvm() -> Option<Check> {
         Check::fine(Need::Cuda, name, shown.to_string())
     } else {
         let mend = "cargo build --package tunesmith-cli --features cuda (its build script fetches the bundle from GitHub; without a network, \
-                    put it there)";
+                    xtask/scripts/cuda_llvm.py makes it)";
         Check::missing(Need::Cuda, name, format!("there is no `{shown}`"), mend)
     })
 }
