@@ -1,19 +1,42 @@
 """Runs tests/benches/throughput.rs and the same work in PyTorch and transformers (eager), and prints both with their ratio.
 
-    python throughput.py [--device cuda] [--dtype bfloat16] [--model FOLDER] [--bench PROGRAM] [--rounds N]
+    python3 tests/python/throughput.py [--device cuda] [--model FOLDER] [--bench PROGRAM] [--rounds N]
 
+Where this Python has no torch, an environment of its own gets it, once: `torch` in TUNESMITH_CACHE (default: ~/.cache/tunesmith).
 `--bench` names the built benchmark, so that no build runs beside the measurement; without it `cargo bench` is called. Rounds of
 one side and of the other take turns, so that both see the same machine; the fastest run of each counts.
 """
 
 import argparse
+import importlib.util
 import json
+import os
 import pathlib
 import subprocess
+import sys
 import time
+import venv
 
-import torch
-import transformers
+
+def with_torch():
+    """Goes on in an environment that has torch and transformers, and makes it if it is not there."""
+    needed = ["torch", "transformers"]
+    if all(importlib.util.find_spec(name) for name in needed):
+        return
+    folder = pathlib.Path(os.environ.get("TUNESMITH_CACHE") or pathlib.Path.home() / ".cache/tunesmith") / "torch"
+    python = folder / "bin/python"
+    if pathlib.Path(sys.prefix) == folder.resolve():
+        raise SystemExit(f"{folder} lacks one of {needed}\nhint: delete it, and it is made anew")
+    if not python.exists():
+        print(f"making {folder} with {' and '.join(needed)}", flush=True)
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *needed], check=True)
+    os.execv(python, [python, *sys.argv])
+
+
+with_torch()
+import torch  # noqa: E402
+import transformers  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RUNS = 5
@@ -101,9 +124,8 @@ def generate(model):
 
 
 def of_torch(case, arguments):
-    dtype = getattr(torch, arguments.dtype)
     load = transformers.AutoModelForCausalLM.from_pretrained
-    model = load(arguments.model, dtype=dtype, attn_implementation="eager").to(arguments.device)
+    model = load(arguments.model, dtype=torch.float32, attn_implementation="eager").to(arguments.device)
     if case == "generate":
         return generate(model)
     return train(model, adapted(model) if case == "lora" else list(model.parameters()))
@@ -112,8 +134,6 @@ def of_torch(case, arguments):
 def of_tunesmith(case, arguments):
     program = [arguments.bench] if arguments.bench else "cargo bench -q --profile dev -p tunesmith-tests --bench throughput --".split()
     command = [*program, case, "--device", arguments.device, "--model", arguments.model]
-    if arguments.dtype != "float32":
-        command += ["--dtype", arguments.dtype]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return json.loads(output.strip().splitlines()[-1])["tokens-per-second"]
 
@@ -121,12 +141,11 @@ def of_tunesmith(case, arguments):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--model", default=str(ROOT / "models/smollm2-135m-instruct"))
     parser.add_argument("--bench")
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {torch.get_num_threads()} threads, {arguments.device}, {arguments.dtype}")
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, {torch.get_num_threads()} threads, {arguments.device}, float32")
     print(f"{'case':<10}{'PyTorch':>12}{'Tunesmith':>12}{'ratio':>8}   tokens per second")
     for case in CASES:
         pairs = [(of_torch(case, arguments), of_tunesmith(case, arguments)) for _ in range(arguments.rounds)]
