@@ -56,7 +56,10 @@ fn main() -> Result<()> {
         }
     }
     if !folder.is_dir() {
-        println!("throughput: nothing to measure, there is no model in {}; `cargo xtask demo` fetches it", folder.display());
+        println!(
+            "throughput: nothing to measure, there is no model in {}; `cargo xtask demo` fetches it",
+            folder.display()
+        );
         return Ok(());
     }
     let bench = Bench { model: LanguageModel::load(&folder, &device::open(&device)?)?, device, root };

@@ -3,6 +3,8 @@
 //! `y = x W + alpha / rank * (x A) B` with `W` frozen. burn attaches its `LoraAdapter` exactly as `Module::apply_lora` does, but
 //! with factors from our own seeded generator; burn's initialiser draws from a global one.
 
+use std::collections::BTreeMap;
+
 use burn::module::{LoraAdapter, Module, Param, Reparameterizer};
 use burn::tensor::{Tensor, TensorData};
 
@@ -32,6 +34,13 @@ pub struct LoraSettings {
     pub targets: Vec<String>,
 }
 
+/// The projections of a model whose tensors have these names and shapes.
+fn projections(shapes: &BTreeMap<String, Vec<usize>>) -> Vec<&'static str> {
+    let known = TARGETS.iter().chain(FUSED_TARGETS.iter().filter(|target| !TARGETS.contains(target)));
+    let is_there = |target: &&&str| shapes.keys().any(|name| name.ends_with(&format!(".{target}.weight")));
+    known.filter(is_there).copied().collect()
+}
+
 impl LoraSettings {
     /// An adapter on every projection of every layer.
     pub fn new(rank: usize, alpha: f64) -> Self {
@@ -44,15 +53,17 @@ impl LoraSettings {
     ///
     /// Fails when a setting is out of range, or a target is none of the model's projections.
     fn resolved(&self, decoder: &Decoder) -> Result<Self, ModelError> {
-        let is_every = TARGETS.iter().all(|target| self.targets.iter().any(|own| own == target));
         let targets = decoder.targets();
-        let resolved = if is_every {
-            Self { targets: targets.iter().map(|target| (*target).to_owned()).collect(), ..self.clone() }
-        } else {
-            self.clone()
-        };
+        let resolved = self.on(&targets);
         resolved.check(decoder, &targets)?;
         Ok(resolved)
+    }
+
+    /// The same settings, with every projection of a model that has these if every one is meant.
+    fn on(&self, projections: &[&str]) -> Self {
+        let is_every = TARGETS.iter().all(|target| self.targets.iter().any(|own| own == target));
+        let all = || projections.iter().map(|target| (*target).to_owned()).collect();
+        Self { targets: if is_every { all() } else { self.targets.clone() }, ..self.clone() }
     }
 
     fn check(&self, decoder: &Decoder, known: &[&str]) -> Result<(), ModelError> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::{IndexedParallelIterator as _, ParallelIterator as _, ParallelSlice as _, ParallelSliceMut as _};
 
-use super::LoraSettings;
 use super::peft::{CONFIG, factor_name, read_base, read_config, read_factors};
+use super::{LoraSettings, projections};
 use crate::error::ModelError;
 use crate::model::export::copy_small_files;
 use crate::model::shards::{Outline, write_model};
@@ -72,7 +72,7 @@ impl MergeBase {
     /// Fails when a file of the adapter is missing or damaged, the adapter was made for another model, or it is of a variant that is not
     /// supported.
     pub fn with_adapter(self, folder: &Path, any_base: bool) -> Result<Merge, ModelError> {
-        let settings = read_config(&folder.join(CONFIG))?;
+        let settings = read_config(&folder.join(CONFIG))?.on(&projections(&self.shapes));
         let wrong =
             |reason: String, hint: &str| ModelError::Adapter { path: folder.to_owned(), reason, hint: hint.to_owned() };
         if !(settings.alpha.is_finite() && 0.0 < settings.alpha && 0 < settings.rank) {

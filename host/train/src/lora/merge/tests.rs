@@ -59,6 +59,22 @@ fn an_adapter_of_peft_gives_pefts_logits_on_top_and_merged() {
 }
 
 #[test]
+fn every_linear_layer_of_a_model_with_fused_projections_is_every_one() {
+    let base = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tiny-phi3");
+    let config = ModelConfig::load(&base).expect("valid");
+    let mut files = WeightFiles::load(&base, &Decoder::tensor_shapes(&config)).expect("complete");
+    let decoder = Decoder::load(&config, &mut files, &Device::flex()).expect("complete");
+    let adapted = decoder.with_adapter(&LoraSettings::new(2, 4.0), 1).expect("valid");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let adapter = folder.path().join("adapter");
+    adapted.save_adapter(&adapter, &base.display().to_string()).expect("written");
+    set(&adapter, "adapter_config.json", "target_modules", "all-linear".into());
+    let merge = merge(&base, &adapter).expect("they belong together");
+    let report = merge.write(&folder.path().join("out"), None, SHARD_BYTES, &mut |_, _| {}).expect("written");
+    assert_eq!(report.changed, 4 * config.layers as u64);
+}
+
+#[test]
 fn a_merged_folder_is_complete() {
     let (folder, report) = merged(None, SHARD_BYTES);
     let out = folder.path().join("out");
