@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::data::Span;
 use crate::error::ServiceError;
 use crate::tensors::TensorId;
 
-/// One turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One turn of a conversation. As JSON it is what stands in data: an object with `role`, `content`, and whatever else the turn has.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// `system`, `user`, `assistant`, or what else the chat template knows.
     pub role: String,
@@ -18,7 +20,6 @@ pub struct Message {
     pub content: String,
     /// The whole turn as the data has it, if that is more than a role and a text: tool calls, the id of the call that it answers. The chat
     /// template is given this in place of the two.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Map<String, Value>>,
 }
 
@@ -31,6 +32,34 @@ impl Message {
     /// A user's message.
     pub fn user(content: impl Into<String>) -> Self {
         Self::new("user", content)
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(whole) = &self.whole {
+            return whole.serialize(serializer);
+        }
+        let mut turn = serializer.serialize_struct("Message", 2)?;
+        turn.serialize_field("role", &self.role)?;
+        turn.serialize_field("content", &self.content)?;
+        turn.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let turn = Map::<String, Value>::deserialize(deserializer)?;
+        let text = |name: &'static str| match turn.get(name) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            // A turn that calls tools may say nothing.
+            None | Some(Value::Null) if name == "content" && turn.contains_key("tool_calls") => Ok(String::new()),
+            None => Err(D::Error::missing_field(name)),
+            Some(other) => Err(D::Error::custom(format!("`{name}` of a turn is {other}, not a text"))),
+        };
+        let (role, content) = (text("role")?, text("content")?);
+        let is_more = turn.keys().any(|name| name != "role" && name != "content");
+        Ok(Self { role, content, whole: is_more.then_some(turn) })
     }
 }
 
@@ -210,4 +239,26 @@ pub trait Models: Send + Sync {
     ///
     /// Fails when there is no model of this name; the text lists those there are.
     fn open(&self, name: &str) -> Result<Arc<dyn LanguageModel>, ServiceError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_turn_is_written_as_the_data_has_it() {
+        let call = json!({"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "add"}}]});
+        let answer = json!({"role": "tool", "content": "4", "tool_call_id": "1"});
+        let turns = json!([{"role": "user", "content": "2 + 2?"}, call, answer]);
+        let messages: Vec<Message> = serde_json::from_value(turns.clone()).expect("turns");
+        assert_eq!(messages[0], Message::user("2 + 2?"));
+        assert_eq!((messages[1].content.as_str(), messages[2].content.as_str()), ("", "4"));
+        assert_eq!(serde_json::to_value(&messages).expect("JSON"), turns);
+        for wrong in [json!({"role": "user"}), json!({"content": "a"}), json!({"role": 1, "content": "a"}), json!("a")]
+        {
+            assert!(serde_json::from_value::<Message>(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
 }

@@ -37,7 +37,7 @@ impl<'a> Examples<'a> {
         self.0.completions()
     }
 
-    /// The whole conversation before the completion, as a JSON list of `{"role", "content"}` objects, one text per row.
+    /// The whole conversation before the completion, as a JSON list of `{"role", "content"}` objects with whatever else the data has of a turn, such as tool calls, one text per row.
     pub fn messages(&self) -> Vec<String> {
         self.0.messages()
     }

@@ -42,7 +42,7 @@ impl Prompts {
         self
     }
 
-    /// Adds conversations: JSON lists of `{"role", "content"}` objects. Text that is no such list traps.
+    /// Adds conversations: JSON lists of `{"role", "content"}` objects with whatever else the chat template takes of a turn. Text that is no such list traps.
     #[must_use]
     pub fn messages(self, conversations: &[String]) -> Self {
         self.0.0.add_messages(conversations);

@@ -2290,7 +2290,7 @@ pub mod tunesmith {
             }
             impl Examples {
                 #[allow(unused_unsafe, clippy::all)]
-                /// The whole conversation before the completion, as a JSON list of `{"role", "content"}` objects, one text per row.
+                /// The whole conversation before the completion, as a JSON list of `{"role", "content"}` objects with whatever else the data has of a turn, such as tool calls, one text per row.
                 #[allow(async_fn_in_trait)]
                 pub fn messages(&self) -> _rt::Vec<_rt::String> {
                     unsafe {
@@ -5139,7 +5139,7 @@ pub mod tunesmith {
             }
             impl TokenBatch {
                 #[allow(unused_unsafe, clippy::all)]
-                /// The whole conversation before the completion, as a JSON list of `{"role", "content"}` objects, one text per row: what `prompts.add-messages` takes.
+                /// The whole conversation before the completion, as a JSON list of `{"role", "content"}` objects with whatever else the data has of a turn, such as tool calls, one text per row: what `prompts.add-messages` takes.
                 #[allow(async_fn_in_trait)]
                 pub fn messages(&self) -> _rt::Vec<_rt::String> {
                     unsafe {
@@ -7355,7 +7355,7 @@ pub mod tunesmith {
             }
             impl Prompts {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Adds conversations: JSON lists of `{"role", "content"}` objects. Text that is no such list traps.
+                /// Adds conversations: JSON lists of `{"role", "content"}` objects with whatever else the chat template takes of a turn. Text that is no such list traps.
                 #[allow(async_fn_in_trait)]
                 pub fn add_messages(&self, conversations: &[_rt::String]) -> () {
                     unsafe {
