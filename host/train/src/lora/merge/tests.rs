@@ -66,10 +66,10 @@ fn every_linear_layer_of_a_model_with_fused_projections_is_every_one() {
     let decoder = Decoder::load(&config, &mut files, &Device::flex()).expect("complete");
     let adapted = decoder.with_adapter(&LoraSettings::new(2, 4.0), 1).expect("valid");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let adapter = folder.path().join("adapter");
-    adapted.save_adapter(&adapter, &base.display().to_string()).expect("written");
-    set(&adapter, "adapter_config.json", "target_modules", "all-linear".into());
-    let merge = merge(&base, &adapter).expect("they belong together");
+    let path = folder.path().join("adapter");
+    adapted.save_adapter(&path, &base.display().to_string()).expect("written");
+    set(&path, "adapter_config.json", "target_modules", "all-linear".into());
+    let merge = merge(&base, &path).expect("they belong together");
     let report = merge.write(&folder.path().join("out"), None, SHARD_BYTES, &mut |_, _| {}).expect("written");
     assert_eq!(report.changed, 4 * config.layers as u64);
 }
