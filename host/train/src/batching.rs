@@ -14,8 +14,8 @@ use tunesmith_core::data::{Example, Target, TokenBatch, TokenLogprobs, TokenRow,
 
 use crate::error::ModelError;
 use crate::model;
-use crate::model::logprobs::Pair;
 
+use encoder::Row;
 pub use encoder::{Encoder, Source};
 pub use lines::Lines;
 pub use row_texts::MicroBatchTexts;
@@ -109,16 +109,9 @@ impl Encoder {
         };
         let mut target = EncodedTarget { rows: Vec::new(), truncated: 0 };
         for (completion, is_chosen) in completions {
-            let (tokens, mask) = if is_chosen.is_some() {
-                let Pair { prompt, completion } = self.answer(&row.example, completion)?;
-                let mask = prompt.iter().map(|_| false).chain(completion.iter().map(|_| true)).collect();
-                ([prompt, completion].concat(), mask)
-            } else {
-                self.row(&row.example, completion)?
-            };
+            let Row { tokens, mask, source } = self.row(&row.example, completion, is_chosen.is_some())?;
             let (tokens, mask, is_truncated) = fitted(tokens, mask, lengths)?;
             target.truncated += usize::from(is_truncated);
-            let source = self.source_of(&row.example, completion, is_chosen.is_some())?;
             let example = Arc::clone(&row.example);
             target.rows.push(Arc::new(EncodedRow { example, tokens, mask, is_chosen, source: Some(source) }));
         }

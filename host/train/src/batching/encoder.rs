@@ -98,7 +98,18 @@ impl Encoder {
     ///
     /// As [`Encoder::prompt`].
     pub fn pair(&self, prompt: &Prompt, completion: &str) -> Result<Pair, ModelError> {
-        self.pair_of(&self.source(prompt, completion)?)
+        Ok(self.pair_with_source(prompt, completion)?.0)
+    }
+
+    /// As [`Encoder::pair`], with the text that the tokens were made from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::prompt`].
+    pub fn pair_with_source(&self, prompt: &Prompt, completion: &str) -> Result<(Pair, Source), ModelError> {
+        let (mut pair, source) = self.open_pair_with_source(prompt, completion)?;
+        pair.completion.extend(self.end);
+        Ok((pair, Source { is_ended: true, ..source }))
     }
 
     /// As [`Encoder::pair`], without the end token.
@@ -107,42 +118,24 @@ impl Encoder {
     ///
     /// As [`Encoder::prompt`].
     pub fn open_pair(&self, prompt: &Prompt, completion: &str) -> Result<Pair, ModelError> {
-        self.open_pair_of(&self.source(prompt, completion)?)
+        Ok(self.open_pair_with_source(prompt, completion)?.0)
     }
 
-    /// As [`Encoder::pair`], of a text that is known.
-    ///
-    /// # Errors
-    ///
-    /// As [`Encoder::prompt`].
-    pub fn pair_of(&self, source: &Source) -> Result<Pair, ModelError> {
-        let mut pair = self.open_pair_of(source)?;
-        pair.completion.extend(self.end);
-        Ok(pair)
-    }
-
-    fn open_pair_of(&self, source: &Source) -> Result<Pair, ModelError> {
-        let (text, completion) = source.text.split_at(source.completion);
-        let prompt = self.encode_start(text, source.is_whole)?;
+    fn open_pair_with_source(&self, prompt: &Prompt, completion: &str) -> Result<(Pair, Source), ModelError> {
+        let (mut text, is_whole) = self.text(prompt)?;
+        let prompt = self.encode_start(&text, is_whole)?;
         if prompt.is_empty() {
             return Err(ModelError::request("a prompt gives no tokens"));
         }
-        let whole = self.encode_start(&source.text, source.is_whole)?;
-        let completion = match whole.strip_prefix(prompt.as_slice()) {
-            Some(rest) => rest.to_vec(),
-            None => self.tokenizer.encode(completion, false)?,
+        let start = text.len();
+        text += completion;
+        let whole = self.encode_start(&text, is_whole)?;
+        let (completion, cuts) = match whole.strip_prefix(prompt.as_slice()) {
+            Some(rest) => (rest.to_vec(), Vec::new()),
+            None => (self.tokenizer.encode(completion, false)?, vec![start]),
         };
-        Ok(Pair { prompt, completion })
-    }
-
-    /// The text of a prompt and of its completion, as [`Encoder::pair`] tokenises them.
-    ///
-    /// # Errors
-    ///
-    /// As [`Encoder::prompt`].
-    pub fn source(&self, prompt: &Prompt, completion: &str) -> Result<Source, ModelError> {
-        let (text, is_whole) = self.text(prompt)?;
-        Ok(Source { completion: text.len(), text: (text + completion).into(), is_whole, bounds: None })
+        let source = Source { text: text.into(), completion: start, is_whole, cuts, is_ended: false };
+        Ok((Pair { prompt, completion }, source))
     }
 
     /// Which ids may be drawn as candidates: those of plain text, and those that end an answer.
@@ -165,50 +158,55 @@ impl Encoder {
     ///
     /// As [`Encoder::prompt`], and when the template does not show where the turn stands.
     pub fn answer(&self, example: &Example, completion: &str) -> Result<Pair, ModelError> {
+        Ok(self.answer_with_source(example, completion)?.0)
+    }
+
+    fn answer_with_source(&self, example: &Example, completion: &str) -> Result<(Pair, Source), ModelError> {
         if example.is_text {
-            return Ok(Pair { prompt: Vec::new(), completion: self.plain(completion)? });
+            let source =
+                Source { text: completion.into(), completion: 0, is_whole: true, cuts: Vec::new(), is_ended: true };
+            return Ok((Pair { prompt: Vec::new(), completion: self.plain(completion)? }, source));
         }
         if own_reply(example, completion).is_none() {
-            return self.pair(&example.conversation(), completion);
+            return self.pair_with_source(&example.conversation(), completion);
         }
         let said = self.said(example, completion, &|index, turns| index + 1 == turns)?;
         let start = said.parts.first().map_or(0, |part| part.start);
         let mut prompt = said.tokens;
         let completion = prompt.split_off(start);
-        Ok(Pair { prompt, completion })
+        Ok((Pair { prompt, completion }, said.source))
     }
 
-    /// The tokens of a row with an answer, and which of them are trained on.
+    /// A row with an answer as tokens. Of a preference only the answer is trained on.
     ///
     /// # Errors
     ///
     /// As [`Encoder::answer`].
-    pub(super) fn row(&self, example: &Example, completion: &str) -> Result<(Vec<u32>, Vec<bool>), ModelError> {
-        let is_answer = self.loss == Loss::COMPLETION;
-        if is_answer || example.is_text || self.template.is_none() {
-            let Pair { prompt, completion } = self.answer(example, completion)?;
-            let answers = !matches!(&self.loss, Loss::Roles(roles) if !example.is_text && !roles.iter().any(|role| role == "assistant"));
-            let asks = match &self.loss {
+    pub(super) fn row(&self, example: &Example, completion: &str, is_preference: bool) -> Result<Row, ModelError> {
+        let loss = if is_preference { &Loss::COMPLETION } else { &self.loss };
+        if *loss == Loss::COMPLETION || example.is_text || self.template.is_none() {
+            let (Pair { prompt, completion }, source) = self.answer_with_source(example, completion)?;
+            let answers = !matches!(loss, Loss::Roles(roles) if !example.is_text && !roles.iter().any(|role| role == "assistant"));
+            let asks = match loss {
                 Loss::Word(word) => *word == LossWord::All,
                 Loss::Roles(roles) => example.messages.last().is_some_and(|last| roles.contains(&last.role)),
             };
             let mask = prompt.iter().map(|_| asks).chain(completion.iter().map(|_| answers)).collect();
-            return Ok(([prompt, completion].concat(), mask));
+            return Ok(Row { tokens: [prompt, completion].concat(), mask, source });
         }
-        let said = self.conversation(example, completion)?;
+        let Said { source, tokens, parts } = self.conversation(example, completion)?;
         let is_trained = |place: usize| match &self.loss {
             Loss::Word(_) => true,
-            Loss::Roles(_) => said.parts.iter().any(|part| part.contains(&place)),
+            Loss::Roles(_) => parts.iter().any(|part| part.contains(&place)),
         };
-        let mask = (0..said.tokens.len()).map(is_trained).collect();
-        Ok((said.tokens, mask))
+        let mask = (0..tokens.len()).map(is_trained).collect();
+        Ok(Row { tokens, mask, source })
     }
 
     /// A conversation as its loss wants it: cut where turns that are trained on start and end.
     fn conversation(&self, example: &Example, completion: &str) -> Result<Said, ModelError> {
         match &self.loss {
-            Loss::Word(LossWord::Completion) => self.said(example, completion, &|index, turns| index + 1 == turns),
-            Loss::Word(LossWord::All) => self.said(example, completion, &|_, _| false),
+            Loss::Word(_) => self.said(example, completion, &|_, _| false),
             Loss::Roles(roles) => {
                 let all = said(example, completion);
                 self.said(example, completion, &|index, _| roles.contains(&all[index].role))
@@ -243,34 +241,40 @@ hint: add `chat_template.jinja` to the model's folder",
         let parts = wanted.map(|index| turns.part(index)).collect::<Result<Vec<_>, _>>()?;
         let end = parts.last().map_or(turns.text().len(), |part| part.end);
         let bounds: Vec<usize> = parts.iter().flat_map(|part| [part.start, part.end]).collect();
-        let (tokens, places) = self.encode_with(&turns.text()[..end], &bounds)?;
+        let last = messages.len() - 1;
+        let completion = match parts.last() {
+            Some(part) if is_wanted(last, messages.len()) => part.start,
+            Some(_) => end,
+            // A template may hide where the answer starts from everybody who does not train on it.
+            None => turns.part(last).map_or(end, |part| part.start),
+        };
+        let Bounded { tokens, places, cuts } = self.encode_with(&turns.text()[..end], &bounds)?;
         let parts = places.chunks(2).map(|bound| bound[0]..bound[1]).collect();
-        // A template may hide where the answer starts from everybody who does not ask for it.
-        let completion = turns.part(messages.len() - 1).map_or(end, |part| part.start.min(end));
-        let source = Source { text: turns.text()[..end].into(), completion, is_whole: false, bounds: Some(bounds) };
+        let source = Source { text: turns.text()[..end].into(), completion, is_whole: false, cuts, is_ended: false };
         Ok(Said { source, tokens, parts })
     }
 
-    /// Token ids of a text, and how many of them come before each of these bytes of it. Where a token reaches over such a byte, the text is
-    /// tokenised in two parts, as a prompt and its completion are.
-    pub(super) fn encode_with(&self, text: &str, bounds: &[usize]) -> Result<(Vec<u32>, Vec<usize>), ModelError> {
+    /// Tokenises a text whose bounds count: where a token would reach over one of these bytes, in two parts, as a prompt and its completion are.
+    pub(super) fn encode_with(&self, text: &str, bounds: &[usize]) -> Result<Bounded, ModelError> {
         let mut done: Vec<u32> = Vec::new();
         let mut start = 0;
         let mut rest = self.tokenizer.encode(text, false)?;
         let mut places = Vec::with_capacity(bounds.len());
-        for bound in bounds {
-            let before = self.tokenizer.encode(&text[start..*bound], false)?;
+        let mut cuts = Vec::new();
+        for &bound in bounds {
+            let before = self.tokenizer.encode(&text[start..bound], false)?;
             if rest.starts_with(&before) {
                 places.push(done.len() + before.len());
             } else {
                 done.extend(before);
                 places.push(done.len());
-                start = *bound;
+                cuts.push(bound);
+                start = bound;
                 rest = self.tokenizer.encode(&text[start..], false)?;
             }
         }
         done.extend(rest);
-        Ok((done, places))
+        Ok(Bounded { tokens: done, places, cuts })
     }
 
     /// The text of one token, as it reads after other text. Bytes that are no UTF-8 by themselves are replaced.
@@ -330,6 +334,23 @@ hint: add `chat_template.jinja` to the model's folder",
             && tokens.last().is_some_and(|last| self.ends().contains(last))
             && self.tokenizer.encode(text, false)?.last() != tokens.last())
     }
+}
+
+/// A text with bounds, as tokens.
+pub(super) struct Bounded {
+    pub(super) tokens: Vec<u32>,
+    /// How many tokens come before each bound.
+    pub(super) places: Vec<usize>,
+    /// The bounds where the text was cut.
+    cuts: Vec<usize>,
+}
+
+/// A row as tokens, and which of them are trained on.
+pub(super) struct Row {
+    pub(super) tokens: Vec<u32>,
+    pub(super) mask: Vec<bool>,
+    /// What they are made from.
+    pub(super) source: Source,
 }
 
 /// A conversation as tokens.

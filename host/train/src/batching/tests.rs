@@ -168,8 +168,7 @@ fn a_completion_that_would_join_the_prompt_keeps_its_places() {
     let encoder = encoder_of(&offsets_folder("byte-level"));
     // Together they are cut elsewhere than between `qui` and `ck`, so the completion is tokenised by itself.
     let prompt = Prompt::Raw("The qui".into());
-    let source = encoder.source(&prompt, "ck brown fox").expect("plain text");
-    let pair = encoder.pair_of(&source).expect("plain text");
+    let (pair, source) = encoder.pair_with_source(&prompt, "ck brown fox").expect("plain text");
     let alone = encoder.tokenizer().encode("ck brown fox", false).expect("plain text");
     assert_eq!(pair.completion[..alone.len()], alone);
     let whole = encoder.tokenizer().encode("The quick brown fox", false).expect("plain text");
@@ -177,14 +176,14 @@ fn a_completion_that_would_join_the_prompt_keeps_its_places() {
     let text = encoder.row_text(&source, &[&pair.prompt[..], &pair.completion].concat()).expect("it is its text");
     assert_eq!(cut(&text).concat(), "The quick brown fox");
     assert_eq!(text.completion_start, 7);
-    let spans = encoder.completion_spans(&prompt, "ck brown fox", &pair).expect("it is its text");
+    let spans = encoder.completion_spans(&pair, &source).expect("it is its text");
     assert_eq!((spans[0].start, spans.last()), (0, Some(&Span { start: 12, end: 12 })));
 }
 
 #[test]
 fn tokens_that_are_not_those_of_the_text_are_told() {
     let encoder = encoder();
-    let source = encoder.source(&Prompt::Raw("ab".into()), "c").expect("plain text");
+    let (_, source) = encoder.pair_with_source(&Prompt::Raw("ab".into()), "c").expect("plain text");
     let error = encoder.row_text(&source, &[69, 68]).expect_err("they are others");
     assert!(error.to_string().contains("not those of its text"), "{error}");
 }

@@ -12,9 +12,10 @@ use tunesmith_core::plan::GeneratePlan;
 use tunesmith_core::tensors::TensorError;
 
 use super::with_causes;
-use crate::batching::Encoder;
+use crate::batching::{Encoder, Source};
 use crate::error::ModelError;
 use crate::generate::{self, Generator};
+use crate::model::logprobs::Pair;
 use crate::model::{Decoder, Forward, TokenBatch};
 use crate::tensor_values;
 use crate::tensors::BurnTensors;
@@ -57,14 +58,14 @@ impl LanguageModel for HostModel {
             let what = format!("{} completions for {} prompts", completions.len(), prompts.len());
             return Err(ServiceError::Failed(what));
         }
-        let pairs = prompts.iter().zip(completions).map(|(prompt, completion)| self.encoder.pair(prompt, completion));
-        let pairs = pairs.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let texts = prompts.iter().zip(completions);
+        let pairs = texts.map(|(prompt, completion)| self.encoder.pair_with_source(prompt, completion));
+        let (pairs, sources): (Vec<Pair>, Vec<Source>) = pairs.collect::<Result<_, _>>().map_err(failed)?;
         let logprobs = self.decoder.score(&pairs, self.batch()).map_err(failed)?;
         let mut scores = Vec::with_capacity(logprobs.len());
-        for (((prompt, completion), pair), token_logprobs) in prompts.iter().zip(completions).zip(&pairs).zip(logprobs)
-        {
+        for ((pair, source), token_logprobs) in pairs.iter().zip(&sources).zip(logprobs) {
             // Whoever asks for spans that are not there is told; a score needs none.
-            let spans = self.encoder.completion_spans(prompt, completion, pair).ok();
+            let spans = self.encoder.completion_spans(pair, source).ok();
             scores.push(Score { token_logprobs, spans });
         }
         Ok(scores)

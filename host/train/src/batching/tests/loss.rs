@@ -8,6 +8,7 @@ use tunesmith_core::data::{Example, Target, TrainingRow};
 use tunesmith_core::model::Message;
 use tunesmith_core::recipe::{Loss, LossWord};
 
+use super::super::encoder::Bounded;
 use super::super::{EncodeError, EncodedRow, Encoder, LengthRule};
 use super::LONG;
 use crate::model::LanguageModel;
@@ -187,7 +188,7 @@ fn where_a_token_would_reach_over_the_start_of_an_answer_the_text_is_cut_there()
     write(folder.path(), "tokenizer.json", &merging);
     let encoder = Encoder::new(&LanguageModel::load(folder.path(), &Device::flex()).expect("the fixture is whole"));
     let texts = |bounds: &[usize]| {
-        let (tokens, places) = encoder.encode_with("cababd", bounds).expect("letters");
+        let Bounded { tokens, places, .. } = encoder.encode_with("cababd", bounds).expect("letters");
         (tokens.iter().map(|token| encoder.token_text(*token)).collect::<Vec<_>>().join(" "), places)
     };
     assert_eq!(texts(&[1, 5]), ("c ab ab d".into(), vec![1, 3]));
