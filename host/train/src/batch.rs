@@ -125,8 +125,9 @@ impl TensorBatch {
         if let Some(logprobs) = known.get(&under) {
             return Ok(logprobs.clone());
         }
-        let targets = targets(&self.micro, self.layout.width());
-        let logprobs = scattered(self.decoder(under), self.hidden(under)?, &self.layout, &targets);
+        let (rows, width) = (self.layout.rows(), self.layout.width());
+        let targets = targets(&self.micro, width);
+        let logprobs = self.decoder(under).spread_logprobs(self.hidden(under)?, &targets, [rows, width]);
         known.insert(under, logprobs.clone());
         Ok(logprobs)
     }
@@ -328,21 +329,6 @@ fn targets(micro: &MicroBatch, width: usize) -> Vec<Target> {
         }
     }
     targets
-}
-
-/// The targets' log-probabilities, each at the place of its token in [B, T], and 0.0 elsewhere. Only targets go through the head.
-fn scattered(decoder: &Decoder, hidden: Tensor<3>, layout: &TokenBatch, targets: &[Target]) -> Tensor<2> {
-    let logprobs = decoder.target_logprobs(hidden, targets);
-    let device = logprobs.device().inner();
-    // One zero stands in for all other places.
-    let mut places = vec![0_i32; layout.rows() * layout.width()];
-    for (number, target) in targets.iter().enumerate() {
-        places[target.index + 1] = number as i32 + 1;
-    }
-    let count = places.len();
-    let with_zero = Tensor::cat(vec![Tensor::zeros([1], &device), logprobs], 0);
-    let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &device);
-    with_zero.select(0, places).reshape([layout.rows(), layout.width()])
 }
 
 fn unknown_model(name: &str) -> ServiceError {

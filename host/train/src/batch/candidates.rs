@@ -10,6 +10,7 @@ use tunesmith_core::stage::Draws;
 use tunesmith_core::tensors::TensorId;
 
 use super::{TensorBatch, Under, targets, unknown_model};
+use crate::model::logprobs::spread;
 use crate::random::Random;
 use crate::tensor_values;
 
@@ -72,22 +73,6 @@ impl TensorBatch {
         let logprobs = spread(logprobs, &places, [rows, width, count]);
         Ok(self.engine.insert_float(if is_detached { logprobs.inner() } else { logprobs }))
     }
-}
-
-/// Puts the numbers of each place, `[places, count]`, where the token after it stands in `[rows, width, count]`, and 0.0 elsewhere.
-fn spread(values: Tensor<2>, places: &[usize], [rows, width, count]: [usize; 3]) -> Tensor<3> {
-    let device = values.device().inner();
-    if places.is_empty() {
-        return Tensor::zeros([rows, width, count], &device);
-    }
-    let mut sources = vec![0_i32; rows * width];
-    for (number, place) in places.iter().enumerate() {
-        sources[place + 1] = number as i32 + 1;
-    }
-    // One row of zeros stands in for all other places.
-    let with_zeros = Tensor::cat(vec![Tensor::zeros([1, count], &device), values], 0);
-    let sources = Tensor::<1, Int>::from_data(TensorData::new(sources, [rows * width]), &device);
-    with_zeros.select(0, sources).reshape([rows, width, count])
 }
 
 /// Fills `out` with ids drawn from `softmax(logits / temperature)` among those that may be drawn; at least one may.

@@ -79,18 +79,15 @@ impl Decoder {
     ///
     /// As [`Decoder::forward`].
     pub fn token_logprobs(&self, batch: &TokenBatch) -> Result<Tensor<2>, ModelError> {
-        let hidden = self.hidden(batch)?;
-        let targets = batch.targets();
-        let logprobs = self.target_logprobs(hidden, &targets);
-        let device = logprobs.device().inner();
-        // One zero stands in for all the places that have no log-probability.
-        let mut places = vec![0; batch.tokens().len()];
-        for (number, target) in targets.iter().enumerate() {
-            places[target.index + 1] = number + 1;
-        }
-        let with_zero = Tensor::cat(vec![Tensor::zeros([1], &device), logprobs], 0);
-        let places = int_tensor(places.into_iter(), &device);
-        Ok(with_zero.select(0, places).reshape([batch.rows(), batch.width()]))
+        Ok(self.spread_logprobs(self.hidden(batch)?, &batch.targets(), [batch.rows(), batch.width()]))
+    }
+
+    /// The targets' log-probabilities, each where its token stands in `[rows, columns]`, and 0.0 elsewhere. As [`Decoder::target_logprobs`]
+    /// otherwise: only targets go through the head.
+    pub fn spread_logprobs(&self, hidden: Tensor<3>, targets: &[Target], [rows, columns]: [usize; 2]) -> Tensor<2> {
+        let places: Vec<usize> = targets.iter().map(|target| target.index).collect();
+        let logprobs = self.target_logprobs(hidden, targets).reshape([targets.len(), 1]);
+        spread(logprobs, &places, [rows, columns, 1]).reshape([rows, columns])
     }
 
     /// Log-probabilities of the completion tokens of each pair, in order. `batch` pairs are computed together, pairs of like
@@ -126,6 +123,21 @@ impl Decoder {
         }
         Ok(scores)
     }
+}
+
+/// Puts the numbers of each place, `[places, count]`, where the token after it stands in `[rows, columns, count]`, and 0.0 elsewhere.
+pub(crate) fn spread(values: Tensor<2>, places: &[usize], [rows, columns, count]: [usize; 3]) -> Tensor<3> {
+    let device = values.device().inner();
+    if places.is_empty() {
+        return Tensor::zeros([rows, columns, count], &device);
+    }
+    let mut sources = vec![0; rows * columns];
+    for (number, place) in places.iter().enumerate() {
+        sources[place + 1] = number + 1;
+    }
+    // One row of zeros stands in for all other places.
+    let with_zeros = Tensor::cat(vec![Tensor::zeros([1, count], &device), values], 0);
+    with_zeros.select(0, int_tensor(sources.into_iter(), &device)).reshape([rows, columns, count])
 }
 
 /// The hidden states of these places of `[rows, columns, hidden]`: `[places, hidden]`.
