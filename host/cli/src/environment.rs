@@ -15,11 +15,15 @@ pub(crate) fn built_std(commit: &str) -> Option<PathBuf> {
 
 /// Tunesmith's cache folder: `TUNESMITH_CACHE`, or `tunesmith` in the user's cache folder.
 fn cache() -> Option<PathBuf> {
-    let folder = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
     folder("TUNESMITH_CACHE")
         // A relative path in XDG_CACHE_HOME is invalid by its specification.
         .or_else(|| folder("XDG_CACHE_HOME").filter(|path| path.is_absolute()).map(|path| path.join("tunesmith")))
         .or_else(|| folder("HOME").map(|path| path.join(".cache").join("tunesmith")))
+}
+
+/// The folder that a variable names; none if it is not set, or empty.
+fn folder(name: &str) -> Option<PathBuf> {
+    env::var_os(name).map(PathBuf::from).filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The program that builds plugins: the cargo that runs us, if one does, else the one on the path.
@@ -41,9 +45,8 @@ pub(crate) fn cargo_home() -> Option<PathBuf> {
 
 /// Where the build script of the feature `cuda` keeps its bundle of LLVM: in the user's data folder.
 pub(crate) fn llvm_bundle() -> Option<PathBuf> {
-    let folder = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| !path.as_os_str().is_empty());
-    let folder = folder.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("share")))?;
-    Some(folder.join("tracel").join("tracel-llvm-23.1.0-4"))
+    let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local").join("share")))?;
+    Some(data.join("tracel").join("tracel-llvm-23.1.0-4"))
 }
 
 /// A program on the path.

@@ -20,7 +20,8 @@ pub(super) fn rust() -> Vec<Check> {
         checks.push(match version {
             None => Check::missing(need, name, format!("`{}` cannot be run", program.display()), RUSTUP),
             Some(told) if is_old(&told) => {
-                Check::missing(need, name, format!("{told}: older than 1.95"), "rustup update stable")
+                let (major, minor) = OLDEST_RUST;
+                Check::missing(need, name, format!("{told}: older than {major}.{minor}"), "rustup update stable")
             }
             Some(told) => Check::fine(need, name, told),
         });

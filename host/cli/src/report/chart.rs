@@ -38,16 +38,12 @@ impl Scale {
         let (from, to) = if from > to { (0.0, 1.0) } else { (from, to) };
         // One number alone gets a scale around it; halves keep the difference of the largest numbers finite.
         let span = to / 2.0 - from / 2.0;
-        let room = match () {
-            () if span > from.abs().max(to.abs()) * 1e-12 => {
-                if is_roomy {
-                    span * 0.1
-                } else {
-                    0.0
-                }
-            }
-            () if from == 0.0 => 0.5,
-            () => from.abs() * 0.1,
+        let room = if span > from.abs().max(to.abs()) * 1e-12 {
+            if is_roomy { span * 0.1 } else { 0.0 }
+        } else if from == 0.0 {
+            0.5
+        } else {
+            from.abs() * 0.1
         };
         Self { from: (from - room).max(f64::MIN), to: (to + room).min(f64::MAX), start, end }
     }
