@@ -145,7 +145,15 @@ fn flags(sysroot: Option<&Path>) -> String {
     let mut flags = vec!["-Clinker=wasm-component-ld".to_owned(), "-Ctarget-feature=+simd128".to_owned()];
     // Panic messages hold paths of sources; a plugin's digest must not depend on whose machine built it.
     if let Some(home) = environment::cargo_home() {
+        let sources = home.join("registry").join("src");
         flags.push(format!("--remap-path-prefix={}=/cargo", home.display()));
+        // Each folder there has the name of a registry, which differs where crates come from a mirror. The last prefix that fits counts.
+        let mut registries: Vec<PathBuf> =
+            fs::read_dir(&sources).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        registries.sort();
+        flags.extend(
+            registries.iter().map(|folder| format!("--remap-path-prefix={}=/cargo/registry", folder.display())),
+        );
     }
     if let Some(sysroot) = sysroot {
         flags.push(format!("--sysroot={}", sysroot.display()));
