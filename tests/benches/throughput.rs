@@ -193,7 +193,8 @@ fn rows(count: usize, length: usize, vocabulary: usize) -> Arc<MicroBatch> {
         example: Arc::clone(&example),
         tokens: tokens(row, length, vocabulary),
         mask: (0..length).map(|at| 0 < at).collect(),
-        is_chosen: None,
+        role: String::new(),
+        sampled: None,
         source: None,
     };
     Arc::new(MicroBatch { rows: (0..count).map(|at| Arc::new(row(at))).collect(), groups: (0..count as i32).collect() })
@@ -207,7 +208,13 @@ fn plain_nll(policy: &Decoder, micro: &MicroBatch) -> Result<Tensor<1>> {
 
 fn backward(models: &PolicyPair, micro: &Arc<MicroBatch>, objective: &dyn Objective) -> Result<()> {
     let engine = Arc::new(BurnTensors::new(&models.policy.device(), Budget::default()));
-    let totals = Totals { weight: micro.loss_tokens() as f64, rows: micro.rows.len(), micro_batches: 1, step: 0 };
+    let totals = Totals {
+        weight: micro.loss_tokens() as f64,
+        rows: micro.rows.len(),
+        groups: micro.groups(),
+        micro_batches: 1,
+        step: 0,
+    };
     let weights = vec![1.0; micro.tokens()];
     let batch = TensorBatch::new(Arc::clone(&engine), models.clone(), Arc::clone(micro), &weights, totals)?;
     let loss = objective.objective(Arc::new(batch), &mut Call::new(17, 0))?;

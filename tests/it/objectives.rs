@@ -142,13 +142,26 @@ fn number(tensor: Tensor<1>) -> f64 {
 }
 
 fn totals(micro: &MicroBatch) -> Totals {
-    Totals { weight: micro.loss_tokens() as f64, rows: micro.rows.len(), micro_batches: 1, step: 0 }
+    Totals {
+        weight: micro.loss_tokens() as f64,
+        rows: micro.rows.len(),
+        groups: micro.groups(),
+        micro_batches: 1,
+        step: 0,
+    }
 }
 
 fn row(tokens: &[u32], prompt: usize) -> Arc<EncodedRow> {
     let example = Example { messages: vec![Message::user("q")], ..Example::default() };
     let mask = (0..tokens.len()).map(|at| prompt <= at).collect();
-    Arc::new(EncodedRow { example: Arc::new(example), tokens: tokens.to_vec(), mask, is_chosen: None, source: None })
+    Arc::new(EncodedRow {
+        example: Arc::new(example),
+        tokens: tokens.to_vec(),
+        mask,
+        role: String::new(),
+        sampled: None,
+        source: None,
+    })
 }
 
 /// Three rows of unlike lengths.

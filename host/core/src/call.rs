@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Models;
 use crate::stage::Judging;
+use crate::store::Store;
 
 /// What a stage may ask of the host during a call. Grants narrow this further, per plugin.
 #[derive(Clone, Default)]
@@ -16,6 +17,8 @@ pub struct Services {
     pub models: Option<Arc<dyn Models>>,
     /// The recipe's judge.
     pub judging: Option<Arc<dyn Judging>>,
+    /// Numbers by example.
+    pub store: Option<Arc<Store>>,
 }
 
 /// One call of a stage.
@@ -64,6 +67,9 @@ pub struct Report {
     pub skipped: BTreeMap<String, u64>,
     /// The digest of the state that the plugin keeps for its next call, if it keeps any.
     pub state: Option<String>,
+    /// The digest of what the plugin wrote into its store during the call, if it wrote anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<String>,
 }
 
 impl Report {
@@ -99,6 +105,7 @@ impl Report {
             *self.skipped.entry(why).or_default() += count;
         }
         self.state = other.state.or(self.state.take());
+        self.stored = other.stored.or(self.stored.take());
     }
 }
 

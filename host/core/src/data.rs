@@ -1,6 +1,7 @@
 //! Rows and batches as plain data.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -103,6 +104,49 @@ pub enum Target {
         /// The worse one.
         rejected: String,
     },
+    /// Several completions that are trained on together.
+    Group(Vec<Member>),
+    /// Nothing yet: in online training the policy answers.
+    Prompt,
+}
+
+impl Target {
+    /// The completions and their roles, in the order in which they are trained on.
+    pub fn members(&self) -> Vec<Member> {
+        match self {
+            Self::Completion(completion) => vec![Member::new("", completion.as_str())],
+            Self::Preference { chosen, rejected } => {
+                vec![Member::new(CHOSEN, chosen.as_str()), Member::new(REJECTED, rejected.as_str())]
+            }
+            Self::Group(members) => members.clone(),
+            Self::Prompt => Vec::new(),
+        }
+    }
+}
+
+/// The role of the better completion of a preference.
+pub const CHOSEN: &str = "chosen";
+/// The role of a worse completion of a preference.
+pub const REJECTED: &str = "rejected";
+/// The role of a sampled completion.
+pub const ROLLOUT: &str = "rollout";
+/// The role of a gold completion among sampled ones.
+pub const REFERENCE: &str = "reference";
+
+/// A completion of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// What it is for: `chosen`, `rejected`, or another word; empty for an ordinary row.
+    pub role: String,
+    /// The completion.
+    pub completion: String,
+}
+
+impl Member {
+    /// A completion in this role.
+    pub fn new(role: impl Into<String>, completion: impl Into<String>) -> Self {
+        Self { role: role.into(), completion: completion.into() }
+    }
 }
 
 /// One answer to be judged.
@@ -156,6 +200,15 @@ pub trait TokenLogprobs: Send + Sync {
     ///
     /// Fails when there is no such model in this run.
     fn token_logprobs(&self, under: &str) -> Result<Vec<f32>, ServiceError>;
+
+    /// Other numbers per token, flat: `value` is the value head's estimate.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run has no such numbers.
+    fn token_numbers(&self, name: &str) -> Result<Vec<f32>, ServiceError> {
+        Err(ServiceError::Unsupported(format!("this run has no numbers `{name}` per token")))
+    }
 }
 
 /// The characters of a text that a token stands for. Counts Unicode scalar values from 0.
@@ -201,6 +254,8 @@ pub struct Rollout {
     pub tokens: Vec<u32>,
     /// Whether it ended by itself.
     pub is_finished: bool,
+    /// Whether it was given, not sampled.
+    pub is_off_policy: bool,
 }
 
 /// Completions sampled in one step.
@@ -210,8 +265,51 @@ pub struct Rollouts {
     pub rollouts: Vec<Rollout>,
     /// Their log-probabilities, on demand.
     pub logprobs: Arc<dyn TokenLogprobs>,
+    /// Each reward by itself; only in `credit`.
+    pub rewards: Vec<NamedReward>,
+    /// What the objective gets beside the advantages.
+    pub attached: Arc<Attached>,
     /// The optimiser step, from 0.
     pub step: u32,
+}
+
+impl Rollouts {
+    /// Rollouts without rewards.
+    pub fn new(rollouts: Vec<Rollout>, logprobs: Arc<dyn TokenLogprobs>, step: u32) -> Self {
+        Self { rollouts, logprobs, rewards: Vec::new(), attached: Arc::default(), step }
+    }
+
+    /// The number of sampled tokens over all rollouts.
+    pub fn tokens(&self) -> usize {
+        self.rollouts.iter().map(|rollout| rollout.tokens.len()).sum()
+    }
+}
+
+/// What one reward said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedReward {
+    /// The plugin's name in the recipe; with a number where a plugin comes several times.
+    pub name: String,
+    /// The factor in the sum.
+    pub weight: f32,
+    /// One score per rollout, none where it does not apply.
+    pub scores: Vec<Option<f32>>,
+}
+
+/// Numbers per sampled token that `credit` hands to the objective, by name.
+#[derive(Debug, Default)]
+pub struct Attached(Mutex<BTreeMap<String, Vec<f32>>>);
+
+impl Attached {
+    /// Keeps the numbers under this name. One per sampled token; the adapter has checked that.
+    pub fn put(&self, name: &str, values: Vec<f32>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), values);
+    }
+
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<String, Vec<f32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Advantages of one step.
@@ -234,6 +332,8 @@ pub struct TokenRow {
     pub mask: Vec<bool>,
     /// The text of each token.
     pub texts: Vec<String>,
+    /// What the row is for, as the contract's `roles`.
+    pub role: String,
 }
 
 /// A micro-batch as text and numbers.

@@ -20,5 +20,6 @@ pub mod plan;
 pub mod recipe;
 pub mod set;
 pub mod stage;
+pub mod store;
 pub mod tensors;
 pub mod trace;

@@ -2,6 +2,7 @@
 
 mod data;
 mod differences;
+mod rollout;
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest;
-use crate::recipe::{Lora, Loss, Plugin, Recipe, RecipeError, Schedule, line_of};
+use crate::recipe::{Lora, Loss, Plugin, Ramp, Recipe, RecipeError, RewardWeight, Schedule, line_of};
 use crate::stage::Stage;
+
+pub use rollout::RolloutPlan;
 
 /// A resolved recipe. Digests and settings of plugins are filled in by whoever opens the files; until then they are empty or as written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +35,9 @@ pub struct Plan {
     pub stages: Vec<StagePlan>,
     /// How to generate.
     pub generate: GeneratePlan,
+    /// How the policy answers prompts in online training; none in other training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutPlan>,
     /// The loop.
     pub train: TrainPlan,
     /// When to measure.
@@ -77,6 +83,15 @@ pub struct DataPlan {
     /// Which tokens are trained on.
     #[serde(default, skip_serializing_if = "is_default")]
     pub loss: Loss,
+    /// The better completion's column.
+    #[serde(default = "default_chosen", skip_serializing_if = "is_default_chosen")]
+    pub chosen: String,
+    /// The worse completion's column.
+    #[serde(default = "default_rejected", skip_serializing_if = "is_default_rejected")]
+    pub rejected: String,
+    /// The column that says whether the completion is good; none: rows have no label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// A data file, or several that are read as one.
@@ -134,6 +149,9 @@ pub struct StagePlan {
     pub settings: Map<String, Value>,
     /// The factor of a reward in the sum; 1 elsewhere.
     pub weight: f64,
+    /// How the factor changes, if it does; `weight` is that of step 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ramp: Option<Ramp>,
 }
 
 /// How to generate.
@@ -211,6 +229,8 @@ impl Plan {
     ///
     /// Fails with line, key and hint on values out of range and on stages whose plugin is not in `[plugins]`.
     pub fn resolve(recipe: &Recipe, text: &str, base: &Path) -> Result<Self, RecipeError> {
+        rollout::check_tables(recipe, text)?;
+        let max_tokens = recipe.generate.max_tokens.unwrap_or(128);
         let plan = Self {
             format: 1,
             seed: recipe.seed,
@@ -220,10 +240,11 @@ impl Plan {
             plugins: recipe.plugins.iter().map(|(name, plugin)| plugin_plan(name, plugin, base)).collect(),
             stages: stages(recipe),
             generate: GeneratePlan {
-                max_tokens: recipe.generate.max_tokens.unwrap_or(128),
+                max_tokens,
                 batch: recipe.generate.batch.unwrap_or(16),
                 chunk: recipe.curate.as_ref().and_then(|curate| curate.chunk).unwrap_or(32),
             },
+            rollout: rollout::plan(recipe, max_tokens),
             train: train(recipe),
             measure: MeasurePlan {
                 every: recipe.measure.as_ref().and_then(|measure| measure.every).unwrap_or(0),
@@ -312,11 +333,8 @@ impl Plan {
                 );
                 return Err(fault(text, &format!("{}.plugin", stage.stage), &what, Some(hint)));
             }
-            if !stage.weight.is_finite() {
-                return Err(fault(text, "reward", "has a weight that is not finite", None));
-            }
         }
-        Ok(())
+        self.rollout.as_ref().map_or(Ok(()), |rollout| rollout.check(self, text))
     }
 }
 
@@ -330,6 +348,22 @@ fn default_tools() -> String {
 
 fn is_default_tools(name: &str) -> bool {
     name == data::TOOLS
+}
+
+fn default_chosen() -> String {
+    data::CHOSEN.into()
+}
+
+fn is_default_chosen(name: &str) -> bool {
+    name == data::CHOSEN
+}
+
+fn default_rejected() -> String {
+    data::REJECTED.into()
+}
+
+fn is_default_rejected(name: &str) -> bool {
+    name == data::REJECTED
 }
 
 fn default_text() -> String {
@@ -365,11 +399,12 @@ fn plugin_plan(name: &str, plugin: &Plugin, base: &Path) -> PluginPlan {
 }
 
 fn stages(recipe: &Recipe) -> Vec<StagePlan> {
-    let plan = |stage, plugin: &String, settings: &Map<String, Value>, weight| StagePlan {
+    let plan = |stage, plugin: &String, settings: &Map<String, Value>| StagePlan {
         stage,
         plugin: plugin.clone(),
         settings: settings.clone(),
-        weight,
+        weight: 1.0,
+        ramp: None,
     };
     let single = [
         (Stage::Judge, &recipe.judge),
@@ -381,13 +416,19 @@ fn stages(recipe: &Recipe) -> Vec<StagePlan> {
     ];
     let mut stages: Vec<StagePlan> = single
         .into_iter()
-        .filter_map(|(stage, stage_use)| stage_use.as_ref().map(|it| plan(stage, &it.plugin, &it.settings, 1.0)))
+        .filter_map(|(stage, stage_use)| stage_use.as_ref().map(|it| plan(stage, &it.plugin, &it.settings)))
         .collect();
-    stages.extend(recipe.curate.iter().map(|it| plan(Stage::Curate, &it.plugin, &it.settings, 1.0)));
-    stages.extend(recipe.measure.iter().map(|it| plan(Stage::Measure, &it.plugin, &it.settings, 1.0)));
-    stages.extend(recipe.answer.iter().map(|it| plan(Stage::Answer, &it.plugin, &it.settings, 1.0)));
-    stages
-        .extend(recipe.reward.iter().map(|it| plan(Stage::Reward, &it.plugin, &it.settings, it.weight.unwrap_or(1.0))));
+    stages.extend(recipe.curate.iter().map(|it| plan(Stage::Curate, &it.plugin, &it.settings)));
+    stages.extend(recipe.measure.iter().map(|it| plan(Stage::Measure, &it.plugin, &it.settings)));
+    stages.extend(recipe.answer.iter().map(|it| plan(Stage::Answer, &it.plugin, &it.settings)));
+    stages.extend(recipe.reward.iter().map(|it| {
+        let (weight, ramp) = match it.weight {
+            None => (1.0, None),
+            Some(RewardWeight::Constant(weight)) => (weight, None),
+            Some(RewardWeight::Ramp(ramp)) => (ramp.from, Some(ramp)),
+        };
+        StagePlan { weight, ramp, ..plan(Stage::Reward, &it.plugin, &it.settings) }
+    }));
     stages.sort_by_key(|stage| stage.stage);
     stages
 }
@@ -456,6 +497,25 @@ mod tests {
     }
 
     #[test]
+    fn online_training_is_checked() {
+        check("[rollout]\ngroup-size = 4\n", "line 6: `rollout`: is for online training, and the recipe has no reward");
+        check("[credit]\nplugin = \"x\"\n", "`credit`: is for online training");
+        check("[[reward]]\nplugin = \"x\"\n", "online training needs an objective");
+        let online = |more: &str| {
+            format!("[plugins]\nx = \"x.wasm\"\n[objective]\nplugin = \"x\"\n[[reward]]\nplugin = \"x\"\n{more}")
+        };
+        check(&online("[rollout]\ntemperature = 0.0\n"), "`rollout.temperature`: must be greater than 0");
+        check(&online("[rollout]\ngroup-size = 1\nreferences = true\n"), "at least 2 with references");
+        check(&online("weight = inf\n"), "has a weight that is not finite");
+        check(&online("weight = { from = 1.0, to = 0.0, steps = 0 }\n"), "of no steps");
+        check(&online("weight = \"much\"\n"), "expected a number, or a table such as");
+        let plan = resolve(&online("weight = { from = 2.0, to = 0.0, steps = 9 }\n")).expect("it is complete");
+        let reward = plan.stage(Stage::Reward).expect("it is there");
+        assert_eq!((reward.weight, reward.ramp.map(|ramp| ramp.at(3))), (2.0, Some(2.0 - 2.0 / 3.0)));
+        assert_eq!(plan.rollout.map(|rollout| (rollout.group_size, rollout.max_tokens)), Some((8, 128)));
+    }
+
+    #[test]
     fn files_are_checked() {
         let with = |train: &str| {
             let text = SMALL.replace("\"t.jsonl\"", train);
@@ -477,7 +537,7 @@ mod tests {
     #[test]
     fn keys_that_are_not_used_do_not_change_the_plan() {
         let text = serde_json::to_string(&resolve("").expect("it is complete")).expect("JSON");
-        for key in ["tools", "text", "loss", "files", "packing", "buckets"] {
+        for key in ["tools", "text", "loss", "files", "packing", "buckets", "rollout", "chosen", "label", "ramp"] {
             assert!(!text.contains(&format!("\"{key}\"")), "`{key}` would change the digest of every older run");
         }
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("it reads back"), resolve("").expect("it is complete"));

@@ -1,6 +1,7 @@
 //! The recipe, as a person writes it: TOML, optional keys, relative paths.
 
 mod data;
+mod rollout;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use data::{Data, Eval, EvalFiles, FileUse, Files, Loss, LossWord, WeightedFile};
+pub use rollout::{Ramp, Reward, RewardWeight, Rollout, Unfinished};
 
 /// A recipe as written. Turn it into a [`Plan`](crate::plan::Plan) before doing anything with it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -29,6 +31,8 @@ pub struct Recipe {
     /// How long completions may get.
     #[serde(default)]
     pub generate: Generate,
+    /// How the policy answers prompts in online training.
+    pub rollout: Option<Rollout>,
     /// The loop.
     #[serde(default)]
     pub train: Train,
@@ -160,19 +164,6 @@ pub struct Answer {
     pub chunk: Option<usize>,
 }
 
-/// `[[reward]]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Reward {
-    /// A name from `[plugins]`.
-    pub plugin: String,
-    /// Settings, checked against the plugin's schema.
-    #[serde(default)]
-    pub settings: Map<String, Value>,
-    /// The factor of this reward in the sum. Default 1.
-    pub weight: Option<f64>,
-}
-
 /// `[measure]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -204,9 +195,9 @@ pub struct Generate {
 pub struct Train {
     /// Optimiser steps. Default: one pass over the training set.
     pub steps: Option<u32>,
-    /// Rows per optimiser step. Default 8.
+    /// Rows per optimiser step; in online training prompts, each with its group of rollouts. Default 8.
     pub batch: Option<u32>,
-    /// Rows per forward pass; divides `batch`. Default: `batch`.
+    /// Rows (with all sequences of each) per forward pass; divides `batch`. Default: `batch`.
     pub micro_batch: Option<u32>,
     /// The peak learning rate. Default 2e-4 with an adapter, else 2e-5.
     pub learning_rate: Option<f64>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::extra::ExtraParameter;
 use crate::memory::Memory;
+use crate::recipe::Ramp;
 use crate::stage::{Answer, Credit, Curate, Judge, Measure, Objective, Reward, Weigh};
 
 /// A stage's implementation and the name that reports and traces call it by.
@@ -12,6 +13,8 @@ pub struct Named<S: ?Sized> {
     pub name: String,
     /// The factor of a reward in the sum; 1 elsewhere.
     pub weight: f64,
+    /// How the factor of a reward changes, if it does.
+    pub ramp: Option<Ramp>,
     /// The implementation.
     pub stage: Arc<S>,
 }
@@ -19,13 +22,20 @@ pub struct Named<S: ?Sized> {
 impl<S: ?Sized> Named<S> {
     /// A stage under a name, with factor 1.
     pub fn new(name: impl Into<String>, stage: Arc<S>) -> Self {
-        Self { name: name.into(), weight: 1.0, stage }
+        Self { name: name.into(), weight: 1.0, ramp: None, stage }
     }
 }
 
 impl<S: ?Sized> Clone for Named<S> {
     fn clone(&self) -> Self {
-        Self { name: self.name.clone(), weight: self.weight, stage: Arc::clone(&self.stage) }
+        Self { name: self.name.clone(), weight: self.weight, ramp: self.ramp, stage: Arc::clone(&self.stage) }
+    }
+}
+
+impl<S: ?Sized> Named<S> {
+    /// The factor at an optimiser step, from 0.
+    pub fn weight_at(&self, step: u32) -> f64 {
+        self.ramp.map_or(self.weight, |ramp| ramp.at(step))
     }
 }
 

@@ -83,10 +83,23 @@ pub struct StepRecord {
     pub loss_tokens: u64,
     /// Tokens that went through the model.
     pub tokens: u64,
+    /// What was sampled for the step, in online training; none for steps on the rollouts of an earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollouts: Option<RolloutRecord>,
     /// The digest of the trained parameters after the step, every so many steps.
     pub parameters: Option<String>,
     /// The calls that were made.
     pub calls: Vec<CallRecord>,
+}
+
+/// What was sampled for a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RolloutRecord {
+    /// The digest of the rollouts with their rewards.
+    pub digest: String,
+    /// Means and counts, such as `reward`, `zero-spread` and `length`.
+    pub numbers: BTreeMap<String, f64>,
 }
 
 /// One call of a stage.

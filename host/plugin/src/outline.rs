@@ -13,7 +13,7 @@ use crate::limits::Limits;
 pub(crate) const PACKAGE: &str = "tunesmith:method";
 
 /// The version of the package that this host speaks. Plugins of every 0.1.x run.
-pub const WIT_VERSION: &str = "0.1.1";
+pub const WIT_VERSION: &str = "0.1.2";
 
 /// How to get from Rust code to a component.
 const BUILD_HINT: &str = "hint: `tunesmith plugin build` makes a component from a plugin's folder";

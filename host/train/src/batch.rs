@@ -2,18 +2,18 @@
 
 mod candidates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde_json::Value;
-use tunesmith_core::data::TokenLogprobs;
+use tunesmith_core::data::{CHOSEN, REJECTED, TokenLogprobs};
 use tunesmith_core::error::ServiceError;
 use tunesmith_core::stage::{Batch, Draws, Port};
 use tunesmith_core::tensors::{TensorId, Tensors};
 
-use crate::batching::{Encoder, Lines, MicroBatch};
+use crate::batching::{EncodedRow, Encoder, Lines, MicroBatch, Sampled};
 use crate::error::ModelError;
 use crate::extra::ExtraParameters;
 use crate::model::logprobs::Target;
@@ -28,6 +28,8 @@ pub struct Totals {
     pub weight: f64,
     /// The number of rows.
     pub rows: usize,
+    /// The number of groups.
+    pub groups: usize,
     /// The number of micro-batches.
     pub micro_batches: usize,
     /// The optimiser step, from 0.
@@ -54,8 +56,11 @@ pub struct TensorBatch {
     extra: ExtraParameters,
     encoder: Option<Arc<Encoder>>,
     is_packed: bool,
+    /// At which rollouts were sampled.
+    temperature: f32,
     hidden: Mutex<BTreeMap<Under, Tensor<3>>>,
-    logprobs: Mutex<BTreeMap<Under, Tensor<2>>>,
+    /// By model and the bits of the temperature.
+    logprobs: Mutex<BTreeMap<(Under, u32), Tensor<2>>>,
 }
 
 /// Whose log-probabilities.
@@ -82,8 +87,27 @@ impl TensorBatch {
         let weights = micro.padded_where_masked(weights);
         let extra = ExtraParameters::default();
         let (encoder, hidden, logprobs) = (None, Mutex::default(), Mutex::default());
-        let is_packed = false;
-        Ok(Self { engine, models, micro, layout, weights, totals, extra, encoder, is_packed, hidden, logprobs })
+        let (is_packed, temperature) = (false, 1.0);
+        Ok(Self {
+            engine,
+            models,
+            micro,
+            layout,
+            weights,
+            totals,
+            extra,
+            encoder,
+            is_packed,
+            temperature,
+            hidden,
+            logprobs,
+        })
+    }
+
+    /// The batch of rollouts that were sampled at this temperature.
+    #[must_use]
+    pub fn with_temperature(self, temperature: f32) -> Self {
+        Self { temperature, ..self }
     }
 
     /// The batch whose own forward passes have several rows on a line, or one. What is offered has one row per line all the same.
@@ -120,16 +144,61 @@ impl TensorBatch {
     }
 
     /// Log-probability of each token that is trained on, [B, T]; 0.0 elsewhere. Computed at the first call; each call gives the same graph.
-    fn logprobs(&self, under: Under) -> Result<Tensor<2>, ServiceError> {
+    fn logprobs(&self, under: Under, temperature: f32) -> Result<Tensor<2>, ServiceError> {
         let mut known = self.logprobs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(logprobs) = known.get(&under) {
+        let key = (under, temperature.to_bits());
+        if let Some(logprobs) = known.get(&key) {
             return Ok(logprobs.clone());
         }
-        let (rows, width) = (self.layout.rows(), self.layout.width());
-        let targets = targets(&self.micro, width);
-        let logprobs = self.decoder(under).spread_logprobs(self.hidden(under)?, &targets, [rows, width]);
-        known.insert(under, logprobs.clone());
+        let shape = [self.layout.rows(), self.layout.width()];
+        let targets = targets(&self.micro, shape[1]);
+        let (decoder, hidden) = (self.decoder(under), self.hidden(under)?);
+        let logprobs = if temperature.to_bits() == 1.0_f32.to_bits() {
+            decoder.spread_logprobs(hidden, &targets, shape)
+        } else {
+            decoder.spread_logprobs_at(hidden, &targets, shape, temperature)
+        };
+        known.insert(key, logprobs.clone());
         Ok(logprobs)
+    }
+
+    /// Log-probabilities by the name of a model, at a temperature.
+    fn logprobs_under(&self, under: &str, temperature: f32) -> Result<Tensor<2>, ServiceError> {
+        match under {
+            "policy" => self.logprobs(Under::Policy, temperature),
+            "reference" => self.logprobs(Under::Reference, temperature),
+            "old" => self.old(temperature),
+            other => Err(unknown_model(other)),
+        }
+    }
+
+    /// Log-probabilities under the policy that sampled: as they were kept, or while nothing was updated since, those of the policy as it is.
+    fn old(&self, temperature: f32) -> Result<Tensor<2>, ServiceError> {
+        let rows = &self.micro.rows;
+        let kept = || rows.iter().map(|row| row.sampled.as_ref().and_then(|sampled| sampled.old.as_ref()));
+        if kept().all(|old| old.is_some()) && temperature.to_bits() == self.temperature.to_bits() {
+            return Ok(self.per_token(kept().flatten().flatten().copied()));
+        }
+        let now = self.logprobs(Under::Policy, temperature)?.inner();
+        let is_given = |row: &Arc<EncodedRow>| row.sampled.as_ref().is_some_and(|sampled| sampled.is_off_policy);
+        if !rows.iter().any(is_given) {
+            return Ok(now);
+        }
+        let sampled = rows.iter().flat_map(|row| vec![f32::from(u8::from(!is_given(row))); row.tokens.len()]);
+        Ok(now * self.per_token(sampled))
+    }
+
+    /// One number per token, flat and without padding, as [B, T], 0.0 where nothing is trained on.
+    fn per_token(&self, values: impl Iterator<Item = f32>) -> Tensor<2> {
+        let values: Vec<f32> = values.collect();
+        self.floats(self.micro.padded_where_masked(&values), [self.layout.rows(), self.layout.width()])
+    }
+
+    /// Numbers that belong to rollouts, [B, T]; none if a row is no rollout, or has none.
+    fn of_sampled(&self, of: impl Fn(&Sampled) -> Option<&Vec<f32>>) -> Option<TensorId> {
+        let lists: Option<Vec<&Vec<f32>>> =
+            self.micro.rows.iter().map(|row| row.sampled.as_ref().and_then(&of)).collect();
+        lists.map(|lists| self.engine.insert_float(self.per_token(lists.into_iter().flatten().copied())))
     }
 
     fn decoder(&self, under: Under) -> &Decoder {
@@ -169,6 +238,38 @@ impl TensorBatch {
         Ok(hidden.reshape([count * line, size]).select(0, places).reshape([rows, width, size]))
     }
 
+    fn token_numbers(&self, name: &str) -> Result<TensorId, ServiceError> {
+        self.of_sampled(|sampled| sampled.numbers.get(name)).ok_or_else(|| {
+            let known: BTreeSet<&String> = self
+                .micro
+                .rows
+                .iter()
+                .filter_map(|row| row.sampled.as_ref())
+                .flat_map(|it| it.numbers.keys())
+                .collect();
+            let what = format!("there are no numbers `{}` per token; there are {known:?}", name.escape_debug());
+            ServiceError::Unsupported(what)
+        })
+    }
+
+    /// `log(sum(p^2))` of the policy's distributions, [B, T].
+    fn collisions(&self) -> Result<Tensor<2>, ServiceError> {
+        let collision = |_: &[Target], logprobs: Tensor<2>| logprobs.mul_scalar(2.0).exp().sum_dim(1).log();
+        let hidden = self.hidden(Under::Policy)?.inner();
+        Ok(self.over_vocabulary(&self.models.policy.valid(), hidden, 1.0, collision))
+    }
+
+    fn over_vocabulary(
+        &self,
+        decoder: &Decoder,
+        hidden: Tensor<3>,
+        temperature: f32,
+        pick: impl Fn(&[Target], Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let shape = [self.layout.rows(), self.layout.width()];
+        decoder.spread_over_vocabulary(hidden, &targets(&self.micro, shape[1]), shape, temperature, pick)
+    }
+
     fn rows_tensor(&self, values: Vec<f32>) -> TensorId {
         self.engine.insert_float(self.floats(values, [self.micro.rows.len()]))
     }
@@ -205,16 +306,18 @@ impl Batch for TensorBatch {
                 self.engine.insert_float(self.floats(self.micro.padded_where_masked(&ones), shape))
             }
             Port::Weights => self.engine.insert_float(self.floats(self.weights.clone(), shape)),
-            Port::Advantages => return Ok(None),
+            Port::Advantages => return Ok(self.of_sampled(|sampled| Some(&sampled.advantages))),
             Port::TokenLogprobs(under) => {
-                let logprobs = match under.as_str() {
-                    "policy" => self.logprobs(Under::Policy)?,
-                    "reference" => self.logprobs(Under::Reference)?,
-                    // One update per batch: the policy of a moment ago is the policy of now, without its gradient.
-                    "old" => self.logprobs(Under::Policy)?.inner(),
-                    other => return Err(unknown_model(other)),
-                };
-                self.engine.insert_float(logprobs)
+                // What sampled is compared at the temperature at which it sampled.
+                let temperature = if under == "old" { self.temperature } else { 1.0 };
+                self.engine.insert_float(self.logprobs_under(under, temperature)?)
+            }
+            Port::TokenNumbers(name) => return self.token_numbers(name).map(Some),
+            Port::HiddenStates => self.engine.insert_float(self.hidden(Under::Policy)?),
+            Port::TokenCollisions => self.engine.insert_float(self.collisions()?),
+            Port::OffPolicy => {
+                let is_given = |row: &Arc<EncodedRow>| row.sampled.as_ref().is_some_and(|it| it.is_off_policy);
+                self.rows_tensor(self.micro.rows.iter().map(|row| f32::from(u8::from(is_given(row)))).collect())
             }
             Port::Groups => {
                 let groups = TensorData::new(self.micro.groups.clone(), [self.micro.groups.len()]);
@@ -222,18 +325,40 @@ impl Batch for TensorBatch {
                 self.engine.insert_int(Tensor::<1, Int>::from_data(groups, &device))
             }
             Port::Chosen => {
-                let chosen = |is_chosen: bool| if is_chosen { 1.0 } else { 0.0 };
-                let values: Option<Vec<f32>> = self.micro.rows.iter().map(|row| row.is_chosen.map(chosen)).collect();
-                match values {
-                    Some(values) => self.rows_tensor(values),
-                    None => return Ok(None),
+                if !self.micro.rows.iter().any(|row| matches!(row.role.as_str(), CHOSEN | REJECTED)) {
+                    return Ok(None);
                 }
+                let is_chosen = |row: &Arc<EncodedRow>| f32::from(u8::from(row.role == CHOSEN));
+                self.rows_tensor(self.micro.rows.iter().map(is_chosen).collect())
             }
             Port::Numbers(column) => self.numbers(column)?,
             Port::Parameter(name) => self.extra.offer(name, &self.engine)?,
             other => return Err(ServiceError::Unsupported(format!("this host has no {other:?}"))),
         };
         Ok(Some(id))
+    }
+
+    fn logprobs_at(&self, under: &str, temperature: f32) -> Result<TensorId, ServiceError> {
+        Ok(self.engine.insert_float(self.logprobs_under(under, temperature)?))
+    }
+
+    fn entropies(&self, temperature: f32) -> Result<TensorId, ServiceError> {
+        let entropy = |_: &[Target], logprobs: Tensor<2>| (logprobs.clone().exp() * logprobs).sum_dim(1).neg();
+        let hidden = self.hidden(Under::Policy)?;
+        let entropies = self.over_vocabulary(&self.models.policy, hidden, temperature, entropy);
+        Ok(self.engine.insert_float(entropies))
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        self.micro.rows.iter().map(|row| row.example.id).collect()
+    }
+
+    fn roles(&self) -> Vec<String> {
+        self.micro.rows.iter().map(|row| row.role.clone()).collect()
+    }
+
+    fn temperature(&self) -> f32 {
+        self.temperature
     }
 
     fn vocabulary(&self) -> usize {
@@ -258,6 +383,10 @@ impl Batch for TensorBatch {
 
     fn total_rows(&self) -> usize {
         self.totals.rows
+    }
+
+    fn total_groups(&self) -> usize {
+        self.totals.groups
     }
 
     fn micro_batches(&self) -> usize {

@@ -8,9 +8,10 @@ mod sampler;
 mod tests;
 mod turns;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tunesmith_core::data::{Example, Target, TokenBatch, TokenLogprobs, TokenRow, TrainingRow};
+use tunesmith_core::data::{Example, Member, TokenBatch, TokenLogprobs, TokenRow, TrainingRow};
 
 use crate::error::ModelError;
 use crate::model;
@@ -30,10 +31,25 @@ pub struct EncodedRow {
     pub tokens: Vec<u32>,
     /// Whether each token is trained on: the completion and its end token. Never the first.
     pub mask: Vec<bool>,
-    /// In a preference: whether this is the better completion.
-    pub is_chosen: Option<bool>,
+    /// What the row is for, as the contract's `roles`.
+    pub role: String,
+    /// In online training: what goes with the completion.
+    pub sampled: Option<Sampled>,
     /// What the tokens were made from; none where nobody knows.
     pub source: Option<Source>,
+}
+
+/// What goes with a completion of online training. Lists have one number per token of the row, 0.0 for those of the prompt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sampled {
+    /// The advantage of each token.
+    pub advantages: Vec<f32>,
+    /// Log-probabilities under the policy that sampled; none while that is the policy as it is.
+    pub old: Option<Vec<f32>>,
+    /// What `credit` attached, by name, and the value head's estimates.
+    pub numbers: BTreeMap<String, Vec<f32>>,
+    /// Whether the completion was given, not sampled.
+    pub is_off_policy: bool,
 }
 
 impl EncodedRow {
@@ -43,10 +59,10 @@ impl EncodedRow {
     }
 }
 
-/// A training row as one sequence, or for a preference as two.
+/// A training row as one sequence, or for a group as several.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EncodedTarget {
-    /// The sequences; of a preference the chosen one first.
+    /// The sequences, in the group's order; of a preference the chosen one first.
     pub rows: Vec<Arc<EncodedRow>>,
     /// How many of them were cut.
     pub truncated: usize,
@@ -103,19 +119,33 @@ impl Encoder {
     /// Fails when the template or the tokenizer refuses the row, or it is too long: without `truncate` at all, with it when the prompt alone
     /// leaves no room for a completion.
     pub fn target(&self, row: &TrainingRow, lengths: LengthRule) -> Result<EncodedTarget, EncodeError> {
-        let completions = match &row.target {
-            Target::Completion(completion) => vec![(completion, None)],
-            Target::Preference { chosen, rejected } => vec![(chosen, Some(true)), (rejected, Some(false))],
-        };
         let mut target = EncodedTarget { rows: Vec::new(), truncated: 0 };
-        for (completion, is_chosen) in completions {
-            let Row { tokens, mask, source } = self.row(&row.example, completion, is_chosen.is_some())?;
+        for Member { role, completion } in row.target.members() {
+            let Row { tokens, mask, source } = self.row(&row.example, &completion, !role.is_empty())?;
             let (tokens, mask, is_truncated) = fitted(tokens, mask, lengths)?;
             target.truncated += usize::from(is_truncated);
             let example = Arc::clone(&row.example);
-            target.rows.push(Arc::new(EncodedRow { example, tokens, mask, is_chosen, source: Some(source) }));
+            let source = Some(source);
+            target.rows.push(Arc::new(EncodedRow { example, tokens, mask, role, sampled: None, source }));
         }
         Ok(target)
+    }
+
+    /// Tokenises the prompt of a row, for the policy to answer: one sequence of which nothing is trained on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::target`]; a prompt is never cut.
+    pub fn prompt_target(&self, row: &TrainingRow, lengths: LengthRule) -> Result<EncodedTarget, EncodeError> {
+        let tokens = self.prompt(&row.example.conversation())?;
+        if lengths.longest <= tokens.len() {
+            let (tokens, longest) = (tokens.len(), lengths.longest);
+            return Err(EncodeError::TooLong { tokens, prompt: tokens, longest });
+        }
+        let mask = vec![false; tokens.len()];
+        let example = Arc::clone(&row.example);
+        let row = EncodedRow { example, tokens, mask, role: String::new(), sampled: None, source: None };
+        Ok(EncodedTarget { rows: vec![Arc::new(row)], truncated: 0 })
     }
 }
 
@@ -144,7 +174,7 @@ fn fitted(
 pub struct MicroBatch {
     /// The rows.
     pub rows: Vec<Arc<EncodedRow>>,
-    /// The group of each row: training rows count from 0, the two rows of a preference share a number.
+    /// The group of each row: training rows count from 0, all sequences of one share its number.
     pub groups: Vec<i32>,
 }
 
@@ -164,6 +194,11 @@ impl MicroBatch {
     /// The number of tokens, padding not counted.
     pub fn tokens(&self) -> usize {
         self.rows.iter().map(|row| row.tokens.len()).sum()
+    }
+
+    /// The number of groups.
+    pub fn groups(&self) -> usize {
+        self.groups.iter().max().map_or(0, |last| *last as usize + 1)
     }
 
     /// The number of tokens that are trained on.
@@ -213,6 +248,7 @@ impl MicroBatch {
             tokens: row.tokens.clone(),
             mask: row.mask.clone(),
             texts: row.tokens.iter().map(|id| encoder.token_text(*id)).collect(),
+            role: row.role.clone(),
         };
         let row_texts = Arc::new(MicroBatchTexts::new(Arc::clone(encoder), Arc::clone(self)));
         TokenBatch { rows: self.rows.iter().map(row).collect(), logprobs, row_texts, step }

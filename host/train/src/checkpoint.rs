@@ -49,6 +49,9 @@ pub struct Progress {
     pub metrics: u64,
     /// Bytes of `samples.jsonl`.
     pub samples: u64,
+    /// Bytes of `rollouts.jsonl`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rollouts: u64,
     /// How many calls each stage has had; their random numbers follow from it.
     pub calls: BTreeMap<Stage, u64>,
     /// The digest of what each plugin keeps between its calls: the name of a file in `memory/`.
@@ -172,10 +175,16 @@ impl Progress {
             trace: place.trace,
             metrics: place.metrics,
             samples: place.samples,
+            rollouts: place.rollouts,
             calls: calls.numbers.clone(),
             memory: calls.memories.iter().map(|(name, blob)| (name.clone(), digest::of(blob))).collect(),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over like this")]
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 fn read_state<T: DeserializeOwned>(folder: &Path) -> Result<T, String> {

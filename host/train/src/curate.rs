@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Map;
-use tunesmith_core::data::{Example, Examples, Target, TrainingRow};
+use tunesmith_core::data::{Example, Examples, Member, Target, TrainingRow};
 use tunesmith_core::error::CallError;
 use tunesmith_core::model::Message;
 use tunesmith_core::plan::Plan;
@@ -17,7 +17,7 @@ use tunesmith_core::stage::{Choice, Curate, Curated, Stage};
 use tunesmith_core::trace::{Record, Times};
 
 use crate::batch::PolicyPair;
-use crate::data::Rows;
+use crate::data::{Rows, target};
 use crate::run::{RunError, RunFolder, no_completion, pass_on_lines};
 use crate::service::calls::Callee;
 use crate::service::recall::Recall;
@@ -46,6 +46,8 @@ struct Making {
     plugin_seconds: BTreeMap<Stage, f64>,
     /// The id of the next row that is added.
     next_id: u64,
+    /// Whether the policy answers the prompts itself.
+    is_online: bool,
 }
 
 /// What curating needs.
@@ -74,6 +76,7 @@ impl Curating<'_> {
             dropped: BTreeMap::new(),
             plugin_seconds: BTreeMap::new(),
             next_id: pool.next_id(),
+            is_online: self.plan.rollout.is_some(),
         };
         match curate {
             None => set.take_all(self.plan, pool)?,
@@ -184,13 +187,34 @@ impl Counts {
     }
 }
 
+/// A conversation of one question, with the system message of another example.
+fn asked(plan: &Plan, prompt: String, like: Option<&Arc<Example>>) -> Vec<Message> {
+    let system = match like {
+        Some(like) => like.messages.first().filter(|first| first.role == "system").cloned(),
+        None => plan.data.system.clone().map(|content| Message::new("system", content)),
+    };
+    system.into_iter().chain([Message::user(prompt)]).collect()
+}
+
+/// What a group is trained on: one completion without a role is an ordinary row.
+fn target_of(mut members: Vec<Member>) -> Target {
+    match members.as_mut_slice() {
+        [member] if member.role.is_empty() => Target::Completion(std::mem::take(&mut member.completion)),
+        _ => Target::Group(members),
+    }
+}
+
 impl Making {
     /// Every row with its gold completion.
     fn take_all(&mut self, plan: &Plan, pool: &dyn Rows) -> Result<(), RunError> {
         for example in pool.examples() {
             let example = example?;
-            let completion = example.completion.clone().ok_or_else(|| no_completion(plan, &example))?;
-            self.push(&example, Target::Completion(completion), "gold", Vec::new())?;
+            let target = match target(&plan.data, &example) {
+                Some(target) => target,
+                None if self.is_online => Target::Prompt,
+                None => return Err(no_completion(plan, &example)),
+            };
+            self.push(&example, target, "gold", Vec::new())?;
         }
         Ok(())
     }
@@ -236,8 +260,20 @@ impl Making {
                 }
                 Choice::Add { prompt, completion, provenance, like } => {
                     let like = like.map(example).transpose()?;
-                    let added = Arc::new(self.added(plan, prompt, &completion, like));
+                    let messages = asked(plan, prompt, like);
+                    let added = Arc::new(self.added(messages, &completion, like));
                     self.push(&added, Target::Completion(completion), &provenance, Vec::new())?;
+                    provenance
+                }
+                Choice::Group { row, members, provenance } => {
+                    self.push(example(row)?, target_of(members), &provenance, notes_of(row))?;
+                    provenance
+                }
+                Choice::AddGroup { messages, members, provenance, like } => {
+                    let like = like.map(example).transpose()?;
+                    let first = members.first().map_or_else(String::new, |member| member.completion.clone());
+                    let added = Arc::new(self.added(messages, &first, like));
+                    self.push(&added, target_of(members), &provenance, Vec::new())?;
                     provenance
                 }
             };
@@ -246,15 +282,10 @@ impl Making {
         Ok(counts)
     }
 
-    /// A new example with the system message and the columns of another.
-    fn added(&mut self, plan: &Plan, prompt: String, completion: &str, like: Option<&Arc<Example>>) -> Example {
+    /// A new example with the columns of another.
+    fn added(&mut self, messages: Vec<Message>, completion: &str, like: Option<&Arc<Example>>) -> Example {
         let id = self.next_id;
         self.next_id += 1;
-        let system = match like {
-            Some(like) => like.messages.first().filter(|first| first.role == "system").cloned(),
-            None => plan.data.system.clone().map(|content| Message::new("system", content)),
-        };
-        let messages = system.into_iter().chain([Message::user(prompt)]).collect();
         let columns = like.map_or_else(Map::new, |like| like.columns.clone());
         let tools = like.and_then(|like| like.tools.clone());
         Example { id, messages, completion: Some(completion.to_owned()), columns, tools, ..Example::default() }
@@ -268,7 +299,15 @@ impl Making {
         notes: Vec<(String, f64)>,
     ) -> Result<(), RunError> {
         *self.provenance.entry(provenance.to_owned()).or_default() += 1;
-        let example = Arc::clone(example);
+        let (example, target) = match target {
+            target if !self.is_online => (Arc::clone(example), target),
+            // What was curated is what rewards compare with.
+            Target::Completion(completion) if example.completion.as_ref() != Some(&completion) => {
+                let example = Example { completion: Some(completion), reply: None, ..example.as_ref().clone() };
+                (Arc::new(example), Target::Prompt)
+            }
+            _ => (Arc::clone(example), Target::Prompt),
+        };
         self.writer.keep(&TrainingRow { example, target, provenance: provenance.to_owned(), notes })
     }
 }

@@ -27,6 +27,7 @@ use tunesmith_core::plan::{DataPlan, FilePlan, SourcePlan};
 
 pub use error::DataError;
 use row::RowReader;
+pub(crate) use row::target;
 use source::{Columns, Source};
 
 /// Rows that are read in their order, as often as wanted.

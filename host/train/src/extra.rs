@@ -94,6 +94,16 @@ impl ExtraParameters {
         Ok(Self { plugin: plugin.to_owned(), by_name })
     }
 
+    /// Whether there is one of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The value of a parameter, flat in row-major order.
+    pub(crate) fn value(&self, name: &str) -> Option<Tensor<1>> {
+        self.by_name.get(name).map(|extra| extra.value.clone())
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()

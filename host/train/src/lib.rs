@@ -22,6 +22,7 @@ mod new_folder;
 pub mod objective;
 pub mod optimizer;
 pub mod random;
+mod rollout;
 pub mod run;
 pub mod schedule;
 pub mod service;

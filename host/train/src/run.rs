@@ -9,7 +9,7 @@ mod resume;
 mod rows;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod training;
 mod whole;
 

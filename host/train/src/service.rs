@@ -77,7 +77,7 @@ impl Host {
                 JudgeService { judge: judge.clone(), caller: Arc::clone(&self.caller), models: Arc::clone(&models) };
             Arc::new(service) as _
         });
-        Services { models: Some(models), judging }
+        Services { models: Some(models), judging, store: Some(Arc::clone(self.caller.store())) }
     }
 
     fn models(&self, models: &PolicyPair, engine: Option<&Arc<BurnTensors>>) -> RunModels {

@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Map, Value};
 use tunesmith_core::digest;
 use tunesmith_core::plan::{Plan, PluginPlan, StagePlan};
+use tunesmith_core::recipe::Ramp;
 use tunesmith_core::stage::Stage;
 use tunesmith_plugin::{Engine, EngineOptions, Grants, Item, Limits, LoadError, LoadOptions, Outline, Plugin};
 
@@ -18,6 +19,8 @@ pub(crate) struct Placed {
     pub(crate) stage: Stage,
     /// The factor of a reward in the sum.
     pub(crate) weight: f64,
+    /// How the factor changes, if it does.
+    pub(crate) ramp: Option<Ramp>,
     pub(crate) plugin: Plugin,
 }
 
@@ -65,7 +68,7 @@ pub(crate) fn load(written: &Written, plan: &mut Plan, options: &Options) -> Res
             return Err(Error::recipe(written.fault(&format!("{field}.plugin"), what).hint(hint)));
         }
         let given = std::mem::replace(&mut stage.settings, plugin.settings().clone());
-        placed.push((given, Placed { stage: stage.stage, weight: stage.weight, plugin }));
+        placed.push((given, Placed { stage: stage.stage, weight: stage.weight, ramp: stage.ramp, plugin }));
     }
     Ok(placed.into_iter().map(|(_, placed)| placed).collect())
 }

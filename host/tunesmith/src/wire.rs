@@ -9,7 +9,7 @@ use tunesmith_core::memory::Memory;
 use tunesmith_core::model::{Generation, Prompt, Sampling};
 use tunesmith_core::plan::{GeneratePlan, Plan};
 use tunesmith_core::set::{Event, Named, Observer, Stages};
-use tunesmith_core::stage::Stage;
+use tunesmith_core::stage::{Reward, Stage};
 use tunesmith_train::data::Rows;
 use tunesmith_train::device;
 use tunesmith_train::model::LanguageModel;
@@ -23,8 +23,16 @@ use crate::plugins::Placed;
 use crate::written::Written;
 
 /// The stages that the trainer calls.
-pub(crate) const STAGES: [Stage; 6] =
-    [Stage::Curate, Stage::Judge, Stage::Weigh, Stage::Objective, Stage::Measure, Stage::Answer];
+pub(crate) const STAGES: [Stage; 8] = [
+    Stage::Curate,
+    Stage::Judge,
+    Stage::Reward,
+    Stage::Credit,
+    Stage::Weigh,
+    Stage::Objective,
+    Stage::Measure,
+    Stage::Answer,
+];
 
 /// What to continue, and how.
 #[derive(Debug, Clone)]
@@ -187,7 +195,7 @@ fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<Lang
 /// Who takes which stage. That each plugin exports its stage was checked when it was placed.
 fn stages(plugins: &[Placed]) -> Stages {
     let mut stages = Stages::default();
-    for Placed { stage, weight, plugin } in plugins {
+    for Placed { stage, weight, ramp, plugin } in plugins {
         let name = plugin.name();
         match stage {
             Stage::Curate => stages.curate = plugin.curate().map(|it| Named::new(name, it)),
@@ -200,7 +208,9 @@ fn stages(plugins: &[Placed]) -> Stages {
             }
             Stage::Measure => stages.measure = plugin.measure().map(|it| Named::new(name, it)),
             Stage::Reward => {
-                stages.rewards.extend(plugin.reward().map(|it| Named { weight: *weight, ..Named::new(name, it) }));
+                let name = own_name(name, &stages.rewards);
+                let named = |it| Named { weight: *weight, ramp: *ramp, ..Named::new(name, it) };
+                stages.rewards.extend(plugin.reward().map(named));
             }
             Stage::Answer => stages.answer = plugin.answer().map(|it| Named::new(name, it)),
             Stage::Edit | Stage::Retain => {}
@@ -208,6 +218,13 @@ fn stages(plugins: &[Placed]) -> Stages {
     }
     stages.memories = memories(plugins);
     stages
+}
+
+/// The name of a reward; of a plugin that comes again, with a number.
+fn own_name(name: &str, rewards: &[Named<dyn Reward>]) -> String {
+    let is_taken = |name: &str| rewards.iter().any(|reward| reward.name == name);
+    let mut names = std::iter::once(name.to_owned()).chain((2_u32..).map(|number| format!("{name}-{number}")));
+    names.find(|name| !is_taken(name)).unwrap_or_else(|| name.to_owned())
 }
 
 /// What plugins keep between calls. Stages may share a plugin; its memory has the name of the first of them.

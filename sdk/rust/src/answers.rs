@@ -96,7 +96,7 @@ pub enum Advantages {
 
 /// Completions that the policy sampled in this step. Rollouts are numbered from 0 in the order of every list.
 #[derive(Clone, Copy)]
-pub struct Rollouts<'a>(&'a host::Rollouts);
+pub struct Rollouts<'a>(pub(crate) &'a host::Rollouts);
 
 impl<'a> Rollouts<'a> {
     #[doc(hidden)]
@@ -129,6 +129,45 @@ impl<'a> Rollouts<'a> {
         self.0.prompts()
     }
 
+    /// The whole conversation before each rollout as JSON: what [`Prompts::messages`](crate::Prompts::messages) takes.
+    pub fn messages(&self) -> Vec<String> {
+        self.0.messages()
+    }
+
+    /// Whether each completion was given, not sampled: the gold completion that the recipe adds to each group.
+    pub fn off_policy(&self) -> Vec<bool> {
+        self.0.off_policy()
+    }
+
+    /// The names of the recipe's rewards, in its order. Only in `credit`; empty elsewhere.
+    pub fn reward_names(&self) -> Vec<String> {
+        self.0.reward_names()
+    }
+
+    /// The factor of each reward in the sum at this step, in the order of [`reward_names`](Self::reward_names).
+    pub fn reward_weights(&self) -> Vec<f32> {
+        self.0.reward_weights()
+    }
+
+    /// One reward by itself, without its factor: one entry per rollout, none where it does not apply. Only in `credit`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no reward of this name.
+    pub fn rewards(&self, name: &str) -> Result<Vec<Option<f32>>, Error> {
+        host::result(self.0.rewards(name))
+    }
+
+    /// Gives the objective a named number per sampled token, flat in the order of the rollouts, finite: what
+    /// [`Batch::token_numbers`](crate::Batch::token_numbers) reads. Only in `credit`. Another length, and numbers that are not finite, trap.
+    ///
+    /// # Errors
+    ///
+    /// Fails outside `credit`.
+    pub fn attach(&self, name: &str, values: &[f32]) -> Result<(), Error> {
+        host::result(self.0.attach(name, values))
+    }
+
     /// The sampled text, without special tokens.
     pub fn completions(&self) -> Vec<String> {
         self.0.completions()
@@ -159,7 +198,8 @@ impl<'a> Rollouts<'a> {
         self.0.column(name)
     }
 
-    /// Log-probabilities of all sampled tokens in nats, flat in the order of the rollouts, under `policy`, `old` or `reference`.
+    /// Log-probabilities of all sampled tokens in nats, flat in the order of the rollouts, under `policy`, `old` or `reference`, at the
+    /// temperature at which they were sampled. While rewards and advantages are made, `policy` and `old` are the same.
     ///
     /// # Errors
     ///
@@ -168,7 +208,8 @@ impl<'a> Rollouts<'a> {
         host::result(self.0.token_logprobs(under))
     }
 
-    /// A named number per sampled token, flat: `value` is the value head's estimate, if a plugin declares one.
+    /// A named number per sampled token, flat: `value` is the value head's estimate before the token, if the objective's plugin declares one
+    /// (extra parameters `value` of the hidden size and, if it wants, `value-bias` of one element).
     ///
     /// # Errors
     ///

@@ -30,6 +30,11 @@ impl<'a> TokenBatch<'a> {
         self.0.ids()
     }
 
+    /// What each row is for, as [`Batch::roles`].
+    pub fn roles(&self) -> Vec<String> {
+        self.0.roles()
+    }
+
     /// Where each row starts in the flat lists: `len + 1` numbers.
     pub fn offsets(&self) -> Vec<usize> {
         self.0.offsets().into_iter().map(|offset| offset as usize).collect()
@@ -153,11 +158,84 @@ impl<'a> Batch<'a> {
 
     /// Log-probability of each token in nats, [B, T]; 0.0 where the mask is 0.0. `under` is `policy` (with gradient), `reference` or `old` (without).
     ///
+    /// `old` is the policy that sampled the rollouts, at their temperature, and 0.0 for rows that were given; outside online training it is the
+    /// policy as it is.
+    ///
     /// # Errors
     ///
     /// Fails when the run has no such model.
     pub fn token_logprobs(&self, under: &str) -> Result<Tensor, Error> {
         host::result(self.0.token_logprobs(under)).map(Tensor)
+    }
+
+    /// As [`token_logprobs`](Self::token_logprobs), of logits that are divided by this temperature, which is above 0.0; else the call traps.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run has no such model.
+    pub fn token_logprobs_at(&self, under: &str, temperature: f32) -> Result<Tensor, Error> {
+        host::result(self.0.token_logprobs_at(under, temperature)).map(Tensor)
+    }
+
+    /// The entropy in nats of the policy's distribution that predicts each token, at this temperature, [B, T]; 0.0 where the mask is 0.0. With
+    /// gradient.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run cannot tell.
+    pub fn token_entropies(&self, temperature: f32) -> Result<Tensor, Error> {
+        host::result(self.0.token_entropies(temperature)).map(Tensor)
+    }
+
+    /// The logarithm of the probability that two draws from the policy's distribution for a token are the same, `log(sum(p^2))`, [B, T]; 0.0
+    /// where the mask is 0.0. No gradient.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run cannot tell.
+    pub fn token_collisions(&self) -> Result<Tensor, Error> {
+        host::result(self.0.token_collisions()).map(Tensor)
+    }
+
+    /// A number per token that `credit` attached under this name, or `value`: what the value head estimated before the step, [B, T]; 0.0 for
+    /// tokens that were not sampled.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there are no such numbers.
+    pub fn token_numbers(&self, name: &str) -> Result<Tensor, Error> {
+        host::result(self.0.token_numbers(name)).map(Tensor)
+    }
+
+    /// The policy's last hidden states, after the final norm, [B, T, hidden]: entry [b, t] predicts token t + 1. With gradient; the same forward
+    /// pass as for [`token_logprobs`](Self::token_logprobs). Nothing is said of padding.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run has no hidden states.
+    pub fn hidden_states(&self) -> Result<Tensor, Error> {
+        host::result(self.0.hidden_states()).map(Tensor)
+    }
+
+    /// The id of each row's example.
+    pub fn ids(&self) -> Vec<u64> {
+        self.0.ids()
+    }
+
+    /// What each row is for: `chosen` and `rejected` in preferences, the words of [`TrainingSet::group`](crate::TrainingSet::group), `rollout`
+    /// for sampled rows, `reference` for given ones, else empty.
+    pub fn roles(&self) -> Vec<String> {
+        self.0.roles()
+    }
+
+    /// 1.0 for rows of online training whose completion was given, not sampled, else 0.0; `[B]`.
+    pub fn off_policy(&self) -> Tensor {
+        Tensor(self.0.off_policy())
+    }
+
+    /// The temperature at which the rollouts were sampled; 1.0 outside online training.
+    pub fn temperature(&self) -> f32 {
+        self.0.temperature()
     }
 
     /// The number of token ids that the model knows.
@@ -194,7 +272,7 @@ impl<'a> Batch<'a> {
         Tensor(self.0.groups())
     }
 
-    /// 1.0 for rows that were chosen (or labelled good), 0.0 for those rejected, `[B]`; none if rows are no preferences.
+    /// 1.0 for rows that were chosen (or labelled good), 0.0 for all others, `[B]`; none if no row is chosen or rejected.
     pub fn chosen(&self) -> Option<Tensor> {
         self.0.chosen().map(Tensor)
     }
@@ -225,6 +303,11 @@ impl<'a> Batch<'a> {
     /// The number of rows over every micro-batch of this optimiser step.
     pub fn total_rows(&self) -> usize {
         self.0.total_rows() as usize
+    }
+
+    /// The number of groups over every micro-batch of this optimiser step.
+    pub fn total_groups(&self) -> usize {
+        self.0.total_groups() as usize
     }
 
     /// The number of micro-batches of this optimiser step.

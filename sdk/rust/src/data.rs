@@ -91,6 +91,21 @@ impl<'a> TrainingSet<'a> {
         self.0.prefer(row as u32, chosen, rejected, provenance);
     }
 
+    /// Trains on several completions of the row's prompt, given with their roles, which are in one micro-batch, in this order and under one group
+    /// number. A role is a lower-case word such as `chosen`, `rejected`, `gold`, `negative`; what it means is the objective's to say. A row may be
+    /// preferred and grouped several times.
+    pub fn group(&self, row: usize, members: &[(&str, &str)], provenance: &str) {
+        let (roles, completions) = columns(members);
+        self.0.group(row as u32, &roles, &completions, provenance);
+    }
+
+    /// As [`group`](Self::group), for a conversation of the plugin's own: a JSON list of `{"role", "content"}` objects; other text traps. One
+    /// completion with the empty role is an ordinary row. The columns are those of the row `like` if given.
+    pub fn add_group(&self, conversation: &str, members: &[(&str, &str)], provenance: &str, like: Option<usize>) {
+        let (roles, completions) = columns(members);
+        self.0.add_group(conversation, &roles, &completions, provenance, like.map(|row| row as u32));
+    }
+
     /// Leaves the row out. Reasons are counted by their text, so keep it free of numbers.
     pub fn omit(&self, row: usize, why: &str) {
         self.0.omit(row as u32, why);
@@ -100,4 +115,9 @@ impl<'a> TrainingSet<'a> {
     pub fn note(&self, row: usize, name: &str, value: f64) {
         self.0.note(row as u32, name, value);
     }
+}
+
+/// Roles and completions as the contract's two lists.
+fn columns(members: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
+    members.iter().map(|(role, completion)| ((*role).to_owned(), (*completion).to_owned())).unzip()
 }

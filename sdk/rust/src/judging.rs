@@ -1,6 +1,6 @@
 //! The recipe's judge, for plugins of other stages. Needs the grant `judge`.
 
-use crate::{Error, Examples, Verdict, host};
+use crate::{Error, Examples, Rollouts, Verdict, host};
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::imports::tunesmith::method::judging as service;
@@ -28,6 +28,15 @@ pub fn compare(
     second: &[String],
 ) -> Result<Vec<Verdict>, Error> {
     host::verdicts(service::compare(examples.0, &narrow(rows), first, second))
+}
+
+/// Judges every rollout. Returns one verdict per rollout, in order.
+///
+/// # Errors
+///
+/// As [`judge`].
+pub fn judge_rollouts(rollouts: &Rollouts<'_>) -> Result<Vec<Verdict>, Error> {
+    host::verdicts(service::judge_rollouts(rollouts.0))
 }
 
 fn narrow(rows: &[usize]) -> Vec<u32> {

@@ -31,7 +31,7 @@
 //! | the stages | [`Curate`], [`Judge`], [`Reward`], [`Credit`], [`Weigh`], [`Objective`], [`Edit`], [`Measure`], [`Answer`], [`Retain`], and [`Remember`] for memory between calls |
 //! | what a stage is given | [`Examples`] and [`TrainingSet`], [`Cases`], [`Rollouts`], [`Evaluation`], [`TokenBatch`], [`Batch`], [`ParameterSet`], [`CacheBlock`] |
 //! | arithmetic on the host's tensors | [`Tensor`] |
-//! | what the host does for a plugin | [`Model`] and [`judging`] by grant of the recipe; [`random`] and [`log`] always |
+//! | what the host does for a plugin | [`Model`] and [`judging`] by grant of the recipe; [`random`], [`log`] and [`store`] always |
 //!
 //! Inside a component the types stand on the bindings of `wit/`. On any other target they stand on [`native`], a pretend host,
 //! so that `cargo test` runs a plugin in milliseconds; the crate `tunesmith-sdk-test` makes such hosts.
@@ -52,6 +52,7 @@ mod parameters;
 mod plugin;
 pub mod random;
 mod stage;
+pub mod store;
 mod tensor;
 
 #[cfg(target_arch = "wasm32")]

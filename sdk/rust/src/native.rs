@@ -18,7 +18,7 @@ pub use self::host::log;
 pub use self::host::{
     Batch, CacheBlock, Cases, Evaluation, Examples, Host, ParameterSet, Rollouts, TokenBatch, TrainingSet, with_host,
 };
-pub(crate) use self::host::{judging, random};
+pub(crate) use self::host::{judging, random, store};
 pub use self::tensor::{Kind, Tensor};
 
 /// Where texts that follow each other start and end, in characters.

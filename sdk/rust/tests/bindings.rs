@@ -15,18 +15,19 @@ const IMPORTS: &str = "
 package tunesmith:sdk;
 
 world imports {
-  import tunesmith:method/types@0.1.1;
-  import tunesmith:method/settings@0.1.1;
-  import tunesmith:method/random@0.1.1;
-  import tunesmith:method/log@0.1.1;
-  import tunesmith:method/tensors@0.1.1;
-  import tunesmith:method/data@0.1.1;
-  import tunesmith:method/answers@0.1.1;
-  import tunesmith:method/batches@0.1.1;
-  import tunesmith:method/model@0.1.1;
-  import tunesmith:method/judging@0.1.1;
-  import tunesmith:method/parameters@0.1.1;
-  import tunesmith:method/cache@0.1.1;
+  import tunesmith:method/types@0.1.2;
+  import tunesmith:method/settings@0.1.2;
+  import tunesmith:method/random@0.1.2;
+  import tunesmith:method/log@0.1.2;
+  import tunesmith:method/store@0.1.2;
+  import tunesmith:method/tensors@0.1.2;
+  import tunesmith:method/data@0.1.2;
+  import tunesmith:method/answers@0.1.2;
+  import tunesmith:method/batches@0.1.2;
+  import tunesmith:method/model@0.1.2;
+  import tunesmith:method/judging@0.1.2;
+  import tunesmith:method/parameters@0.1.2;
+  import tunesmith:method/cache@0.1.2;
 }
 ";
 

@@ -33,8 +33,14 @@ pub struct TokenRow {
     pub draws: Option<Vec<Vec<u32>>>,
     /// The group.
     pub group: i32,
-    /// Whether the row was chosen; none if rows are no preferences.
-    pub is_chosen: Option<bool>,
+    /// What the row is for: `chosen`, `rejected`, or another word; empty for a plain row.
+    pub role: String,
+    /// Whether the completion was given, not sampled.
+    pub is_off_policy: bool,
+    /// Other numbers per token, by name.
+    pub numbers: BTreeMap<String, Vec<f32>>,
+    /// The policy's hidden state at each token, which predicts the next.
+    pub hidden: Option<Vec<Vec<f32>>>,
 }
 
 impl TokenRow {
@@ -122,10 +128,38 @@ impl TokenRow {
         self
     }
 
-    /// Whether the row was chosen.
+    /// Whether the row was chosen, or rejected.
     #[must_use]
-    pub fn chosen(mut self, is_chosen: bool) -> Self {
-        self.is_chosen = Some(is_chosen);
+    pub fn chosen(self, is_chosen: bool) -> Self {
+        self.role(if is_chosen { "chosen" } else { "rejected" })
+    }
+
+    /// What the row is for.
+    #[must_use]
+    pub fn role(mut self, role: &str) -> Self {
+        self.role = role.into();
+        self
+    }
+
+    /// A row whose completion was given, not sampled.
+    #[must_use]
+    pub fn off_policy(mut self) -> Self {
+        self.is_off_policy = true;
+        self
+    }
+
+    /// Numbers of this name for all tokens but the first.
+    #[must_use]
+    pub fn numbers(mut self, name: &str, values: &[f32]) -> Self {
+        self.numbers.insert(name.into(), self.after_prompt(0.0, values));
+        self
+    }
+
+    /// The policy's hidden states at all tokens, the first included: each predicts the next token.
+    #[must_use]
+    pub fn hidden(mut self, states: &[Vec<f32>]) -> Self {
+        assert_eq!(states.len(), self.tokens.len(), "one hidden state per token");
+        self.hidden = Some(states.to_vec());
         self
     }
 
@@ -166,6 +200,10 @@ impl native::TokenBatch for Flat {
 
     fn ids(&self) -> Vec<u64> {
         rows::ids(self.data())
+    }
+
+    fn roles(&self) -> Vec<String> {
+        self.rows.iter().map(|row| row.role.clone()).collect()
     }
 
     fn offsets(&self) -> Vec<u32> {
@@ -233,6 +271,7 @@ impl native::TokenBatch for Flat {
 pub(crate) struct Padded {
     pub(crate) rows: Vec<TokenRow>,
     pub(crate) parameters: BTreeMap<String, Tensor>,
+    pub(crate) temperature: f32,
     pub(crate) step: u32,
     /// The seed of draws.
     pub(crate) seed: u64,
@@ -277,6 +316,21 @@ impl Padded {
         Ok((all, [rows, length, count as u32]))
     }
 
+    /// What `of` makes of the policy's log-probabilities of the whole vocabulary at a temperature, for each trained token.
+    fn of_next(&self, temperature: f32, of: impl Fn(&[f32], u32) -> f32) -> Result<Tensor, Error> {
+        assert!(0.0 < temperature && temperature.is_finite(), "a temperature of {temperature}");
+        if self.rows.iter().any(|row| row.next.is_none()) {
+            return Err(Error::unsupported("a row of the test says nothing of the whole vocabulary"));
+        }
+        Ok(self.trained(|row, token| {
+            let next = row.next.as_ref().map_or(&[] as &[f32], |next| &next[token]);
+            let scaled: Vec<f32> = next.iter().map(|logprob| logprob / temperature).collect();
+            let largest = scaled.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum = scaled.iter().map(|value| (value - largest).exp()).sum::<f32>().ln() + largest;
+            of(&scaled.iter().map(|value| value - sum).collect::<Vec<_>>(), row.tokens[token])
+        }))
+    }
+
     fn per_row(&self, values: &[f32]) -> Tensor {
         Tensor::from_floats(values, &[self.rows.len() as u32])
     }
@@ -319,6 +373,63 @@ impl native::Batch for Padded {
         let mut tangents = vec![0.0; self.rows.len() * self.length()];
         tangents[row * self.length() + token] = 1.0;
         Ok(logprobs.with_tangents(tangents))
+    }
+
+    fn token_logprobs_at(&self, under: &str, temperature: f32) -> Result<Tensor, Error> {
+        if temperature.to_bits() == 1.0_f32.to_bits() {
+            return self.token_logprobs(under);
+        }
+        if self.direction.is_some() || !matches!(under, "policy" | "old") {
+            return Err(Error::unsupported("the test knows no gradient and no other model at another temperature"));
+        }
+        self.of_next(temperature, |logprobs, id| logprobs[id as usize])
+    }
+
+    fn token_entropies(&self, temperature: f32) -> Result<Tensor, Error> {
+        self.of_next(temperature, |logprobs, _| -logprobs.iter().map(|logprob| logprob.exp() * logprob).sum::<f32>())
+    }
+
+    fn token_collisions(&self) -> Result<Tensor, Error> {
+        self.of_next(1.0, |logprobs, _| logprobs.iter().map(|logprob| (2.0 * logprob).exp()).sum::<f32>().ln())
+    }
+
+    fn token_numbers(&self, name: &str) -> Result<Tensor, Error> {
+        if self.rows.iter().any(|row| !row.numbers.contains_key(name)) {
+            return Err(Error::unsupported(format!("a row of the test has no numbers `{name}`")));
+        }
+        Ok(self.trained(|row, token| row.numbers[name][token]))
+    }
+
+    fn hidden_states(&self) -> Result<Tensor, Error> {
+        let missing = || Error::unsupported("a row of the test has no hidden states");
+        let states = self.rows.iter().map(|row| row.hidden.as_ref().ok_or_else(missing));
+        let states = states.collect::<Result<Vec<_>, _>>()?;
+        let size = states.iter().flat_map(|states| states.iter()).map(Vec::len).max().unwrap_or(0);
+        let length = self.length();
+        let mut values = vec![0.0; states.len() * length * size];
+        for (row, states) in states.iter().enumerate() {
+            for (token, state) in states.iter().enumerate() {
+                values[(row * length + token) * size..][..size].copy_from_slice(state);
+            }
+        }
+        Ok(Tensor::from_floats(&values, &[states.len() as u32, length as u32, size as u32]))
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        rows::ids(self.rows.iter().map(|row| &row.row))
+    }
+
+    fn roles(&self) -> Vec<String> {
+        self.rows.iter().map(|row| row.role.clone()).collect()
+    }
+
+    fn off_policy(&self) -> Tensor {
+        let given: Vec<f32> = self.rows.iter().map(|row| f32::from(u8::from(row.is_off_policy))).collect();
+        self.per_row(&given)
+    }
+
+    fn temperature(&self) -> f32 {
+        self.temperature
     }
 
     fn vocabulary(&self) -> u32 {
@@ -366,9 +477,9 @@ impl native::Batch for Padded {
     }
 
     fn chosen(&self) -> Option<Tensor> {
-        let chosen: Option<Vec<f32>> =
-            self.rows.iter().map(|row| row.is_chosen.map(|is_chosen| f32::from(u8::from(is_chosen)))).collect();
-        chosen.map(|chosen| self.per_row(&chosen))
+        let is_preference = |row: &TokenRow| matches!(row.role.as_str(), "chosen" | "rejected");
+        let chosen: Vec<f32> = self.rows.iter().map(|row| f32::from(u8::from(row.role == "chosen"))).collect();
+        self.rows.iter().any(is_preference).then(|| self.per_row(&chosen))
     }
 
     fn numbers(&self, column: &str) -> Result<Tensor, Error> {
@@ -393,6 +504,10 @@ impl native::Batch for Padded {
 
     fn total_rows(&self) -> u32 {
         self.rows.len() as u32
+    }
+
+    fn total_groups(&self) -> u32 {
+        self.rows.iter().map(|row| row.group).collect::<std::collections::BTreeSet<_>>().len() as u32
     }
 
     fn micro_batches(&self) -> u32 {

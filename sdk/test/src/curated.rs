@@ -37,6 +37,8 @@ pub enum Choice {
     Add { prompt: String, completion: String, provenance: String, like: Option<usize> },
     Prefer { row: usize, chosen: String, rejected: String, provenance: String },
     Omit { row: usize, why: String },
+    Group { row: usize, members: Vec<(String, String)>, provenance: String },
+    AddGroup { conversation: String, members: Vec<(String, String)>, provenance: String, like: Option<usize> },
 }
 
 /// The training set under construction.
@@ -71,11 +73,24 @@ impl Draft {
                     (None, &[prompt, completion])
                 }
                 Choice::Prefer { row, chosen, rejected, .. } => (Some(*row), &[chosen, rejected]),
+                Choice::Group { row, members, .. } => {
+                    expect_members(members);
+                    (Some(*row), &[])
+                }
+                Choice::AddGroup { conversation, members, like, .. } => {
+                    expect_members(members);
+                    assert!(
+                        like.is_none_or(|row| row < rows.len()),
+                        "a row was added like one that does not exist: {choice:?}"
+                    );
+                    (None, &[conversation])
+                }
             };
             assert!(texts.iter().all(|text| !text.is_empty()), "an empty text in {choice:?}");
             let Some(row) = row else { continue };
             assert!(row < rows.len(), "row {row} of {} rows", rows.len());
-            assert!(!is_decided[row] || matches!(choice, Choice::Prefer { .. }), "row {row} was decided twice");
+            let may_repeat = matches!(choice, Choice::Prefer { .. } | Choice::Group { .. });
+            assert!(!is_decided[row] || may_repeat, "row {row} was decided twice");
             is_decided[row] = true;
         }
         for (row, name, value) in &curated.notes {
@@ -91,6 +106,20 @@ impl Draft {
 
     fn push(&self, choice: Choice) {
         self.0.borrow_mut().choices.push(choice);
+    }
+}
+
+fn members(roles: &[String], completions: &[String]) -> Vec<(String, String)> {
+    assert_eq!(roles.len(), completions.len(), "one role per completion");
+    roles.iter().cloned().zip(completions.iter().cloned()).collect()
+}
+
+fn expect_members(members: &[(String, String)]) {
+    assert!((1..=256).contains(&members.len()), "a group of {} completions", members.len());
+    for (role, completion) in members {
+        let is_word = role.len() <= 32 && role.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '-'));
+        assert!(is_word, "the role {role:?} is not one word of lower-case letters, digits and hyphens");
+        assert!(!completion.is_empty(), "an empty completion in the role {role:?}");
     }
 }
 
@@ -116,6 +145,27 @@ impl native::TrainingSet for Draft {
     fn prefer(&self, row: u32, chosen: &str, rejected: &str, provenance: &str) {
         let (chosen, rejected) = (chosen.into(), rejected.into());
         self.push(Choice::Prefer { row: row as usize, chosen, rejected, provenance: provenance.into() });
+    }
+
+    fn group(&self, row: u32, roles: &[String], completions: &[String], provenance: &str) {
+        let members = members(roles, completions);
+        self.push(Choice::Group { row: row as usize, members, provenance: provenance.into() });
+    }
+
+    fn add_group(
+        &self,
+        conversation: &str,
+        roles: &[String],
+        completions: &[String],
+        provenance: &str,
+        like: Option<u32>,
+    ) {
+        self.push(Choice::AddGroup {
+            conversation: conversation.into(),
+            members: members(roles, completions),
+            provenance: provenance.into(),
+            like: like.map(|row| row as usize),
+        });
     }
 
     fn omit(&self, row: u32, why: &str) {

@@ -65,6 +65,8 @@ struct Services {
     random: Cell<u64>,
     report: RefCell<Report>,
     asked: Asked,
+    /// What plugins keep by example.
+    numbers: RefCell<BTreeMap<String, BTreeMap<u64, f64>>>,
 }
 
 /// A host that exists only in a test. One method per stage runs a plugin; each answer is checked against the contract as the real host does,
@@ -75,6 +77,9 @@ pub struct PretendHost {
     known: Option<Vec<String>>,
     declared: Option<Vec<String>>,
     parameters: BTreeMap<String, Tensor>,
+    reward_weights: BTreeMap<String, f32>,
+    attached: RefCell<BTreeMap<String, Vec<f32>>>,
+    temperature: Option<f32>,
     round: u32,
     step: u32,
     services: Rc<Services>,
@@ -165,6 +170,25 @@ impl PretendHost {
         self
     }
 
+    /// The host with this factor of a reward in the sum; 1.0 without it.
+    #[must_use]
+    pub fn reward_weight(mut self, name: &str, weight: f32) -> Self {
+        self.reward_weights.insert(name.into(), weight);
+        self
+    }
+
+    /// The host whose rollouts were sampled at this temperature; 1.0 without it.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.temperature = Some(temperature);
+        self
+    }
+
+    /// What the plugin attached to rollouts in its last call of `credit`, by name.
+    pub fn attached(&self) -> BTreeMap<String, Vec<f32>> {
+        self.attached.borrow().clone()
+    }
+
     fn services_mut(&mut self) -> &mut Services {
         Rc::get_mut(&mut self.services).expect("the services are shared only while a plugin runs")
     }
@@ -236,7 +260,7 @@ impl PretendHost {
     ///
     /// Fails when the plugin declines.
     pub fn credit<P: Credit>(&self, rollouts: &[Case], rewards: &[Option<f32>]) -> Result<Advantages, Error> {
-        let sampled = self.sampled(rollouts);
+        let sampled = Sampled { attached: Some(RefCell::default()), ..self.sampled(rollouts) };
         let advantages = self.run(|plugin: &mut P| plugin.credit(&Rollouts::from_host(&sampled), rewards))?;
         let (values, expected) = match &advantages {
             Advantages::PerRollout(values) => (values, rollouts.len()),
@@ -244,11 +268,13 @@ impl PretendHost {
         };
         expect_length("advantages", values.len(), expected, "rollouts or tokens");
         assert!(values.iter().all(|value| value.is_finite()), "an advantage is not finite: {values:?}");
+        self.attached.replace(sampled.attached.unwrap_or_default().into_inner());
         Ok(advantages)
     }
 
     fn sampled(&self, rollouts: &[Case]) -> Sampled {
-        Sampled { cases: rollouts.to_vec(), step: self.step }
+        let weights = self.reward_weights.clone();
+        Sampled { cases: rollouts.to_vec(), weights, attached: None, step: self.step }
     }
 
     /// Lets the plugin weigh the tokens of these rows.
@@ -297,7 +323,8 @@ impl PretendHost {
 
     fn loss<P: Objective>(&self, rows: &[TokenRow], direction: Option<(usize, usize)>) -> Result<(f32, f64), Error> {
         let (parameters, seed) = (self.parameters.clone(), self.services.random.get());
-        let batch = Padded { rows: rows.to_vec(), parameters, step: self.step, seed, direction };
+        let temperature = self.temperature.unwrap_or(1.0);
+        let batch = Padded { rows: rows.to_vec(), parameters, temperature, step: self.step, seed, direction };
         let loss = self.run(|plugin: &mut P| plugin.objective(&Batch::from_host(&batch)))?;
         let values = loss.read();
         assert!(
@@ -417,6 +444,27 @@ impl native::Host for Services {
             })
         };
         Ok(rows.iter().enumerate().map(verdict).collect())
+    }
+
+    fn judge_rollouts(&self, rollouts: &dyn native::Rollouts) -> Result<Vec<Verdict>, Error> {
+        let judge = self.judge.as_ref().ok_or_else(|| Error::unsupported("the test has no judge"))?;
+        let (prompts, references) = (rollouts.prompts(), rollouts.references());
+        let case = |((row, answer), (prompt, reference))| Judged { row, prompt, reference, answer, rival: None };
+        let answers = rollouts.completions().into_iter().enumerate();
+        Ok(answers.zip(prompts.into_iter().zip(references)).map(|parts| judge(&case(parts))).collect())
+    }
+
+    fn read(&self, name: &str, ids: &[u64]) -> Vec<Option<f64>> {
+        let numbers = self.numbers.borrow();
+        let numbers = numbers.get(name);
+        ids.iter().map(|id| numbers.and_then(|numbers| numbers.get(id)).copied()).collect()
+    }
+
+    fn keep(&self, name: &str, ids: &[u64], values: &[f64]) {
+        assert_eq!(ids.len(), values.len(), "store: one number per example");
+        assert!(values.iter().all(|value| value.is_finite()), "store: a number is not finite: {values:?}");
+        let mut numbers = self.numbers.borrow_mut();
+        numbers.entry(name.into()).or_default().extend(ids.iter().copied().zip(values.iter().copied()));
     }
 }
 

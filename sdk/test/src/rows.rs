@@ -1,5 +1,6 @@
 //! Rows, answered rows, and the resources over them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -41,7 +42,16 @@ impl Row {
 
     /// The row with an answer of a model.
     pub fn answered(self, answer: impl Into<String>) -> Case {
-        Case { row: self, answer: answer.into(), rival: None, is_finished: true, group: 0, logprobs: BTreeMap::new() }
+        Case {
+            row: self,
+            answer: answer.into(),
+            rival: None,
+            is_finished: true,
+            is_off_policy: false,
+            group: 0,
+            logprobs: BTreeMap::new(),
+            rewards: BTreeMap::new(),
+        }
     }
 
     fn text(&self, column: &str) -> Option<String> {
@@ -64,10 +74,14 @@ pub struct Case {
     pub rival: Option<String>,
     /// Whether the answer ended by itself.
     pub is_finished: bool,
+    /// Whether the answer was given, not sampled.
+    pub is_off_policy: bool,
     /// The group of a rollout.
     pub group: u32,
     /// Of a rollout: numbers per sampled token, by `policy`, `old`, `reference`, or the name of other numbers.
     pub logprobs: BTreeMap<String, Vec<f32>>,
+    /// Of a rollout: each reward by itself, by its name; none where it does not apply.
+    pub rewards: BTreeMap<String, Option<f32>>,
 }
 
 impl Case {
@@ -89,6 +103,20 @@ impl Case {
     #[must_use]
     pub fn group(mut self, group: u32) -> Self {
         self.group = group;
+        self
+    }
+
+    /// The case with an answer that was given, not sampled.
+    #[must_use]
+    pub fn off_policy(mut self) -> Self {
+        self.is_off_policy = true;
+        self
+    }
+
+    /// The case with a reward of this name. Every rollout of a call has the same names; each weighs 1.0 unless the host says otherwise.
+    #[must_use]
+    pub fn reward(mut self, name: &str, score: Option<f32>) -> Self {
+        self.rewards.insert(name.into(), score);
         self
     }
 
@@ -144,7 +172,16 @@ pub(crate) struct Pool {
 /// Completions sampled in one step.
 pub(crate) struct Sampled {
     pub(crate) cases: Vec<Case>,
+    pub(crate) weights: BTreeMap<String, f32>,
+    /// What a crediting plugin attached; none in other stages.
+    pub(crate) attached: Option<RefCell<BTreeMap<String, Vec<f32>>>>,
     pub(crate) step: u32,
+}
+
+impl Sampled {
+    fn tokens(&self) -> usize {
+        self.cases.iter().map(Case::length).sum()
+    }
 }
 
 /// Cases to be judged.
@@ -313,6 +350,40 @@ impl native::Rollouts for Sampled {
 
     fn prompts(&self) -> Vec<String> {
         prompts(&self.cases)
+    }
+
+    fn messages(&self) -> Vec<String> {
+        messages(rows(&self.cases))
+    }
+
+    fn off_policy(&self) -> Vec<bool> {
+        self.cases.iter().map(|case| case.is_off_policy).collect()
+    }
+
+    fn reward_names(&self) -> Vec<String> {
+        match (&self.attached, self.cases.first()) {
+            (Some(_), Some(first)) => first.rewards.keys().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn reward_weights(&self) -> Vec<f32> {
+        self.reward_names().iter().map(|name| self.weights.get(name).copied().unwrap_or(1.0)).collect()
+    }
+
+    fn rewards(&self, name: &str) -> Result<Vec<Option<f32>>, Error> {
+        let missing = || Error::unsupported(format!("a rollout of the test has no reward `{name}`"));
+        self.cases.iter().map(|case| case.rewards.get(name).copied().ok_or_else(missing)).collect()
+    }
+
+    fn attach(&self, name: &str, values: &[f32]) -> Result<(), Error> {
+        let Some(attached) = &self.attached else {
+            return Err(Error::unsupported("numbers are attached in `credit` only"));
+        };
+        assert_eq!(values.len(), self.tokens(), "attach: one number per sampled token");
+        assert!(values.iter().all(|value| value.is_finite()), "attach: a number is not finite: {values:?}");
+        attached.borrow_mut().insert(name.into(), values.to_vec());
+        Ok(())
     }
 
     fn completions(&self) -> Vec<String> {

@@ -101,8 +101,9 @@ fn rollouts(count: usize) -> Arc<Rollouts> {
         completion: "It is 4.".into(),
         tokens: vec![7; 4],
         is_finished: true,
+        is_off_policy: false,
     };
-    Arc::new(Rollouts { rollouts: (0..count).map(rollout).collect(), logprobs: Arc::new(Halves(4 * count)), step: 0 })
+    Arc::new(Rollouts::new((0..count).map(rollout).collect(), Arc::new(Halves(4 * count)), 0))
 }
 
 fn cases(count: usize) -> Arc<Cases> {

@@ -78,9 +78,10 @@ pub fn rollouts(extra_column: Option<&str>) -> Arc<Rollouts> {
             completion: format!("answer {at}"),
             tokens: vec![7; at + 1],
             is_finished: at != 2,
+            is_off_policy: at == 3,
         }
     };
-    Arc::new(Rollouts { rollouts: (0..4).map(rollout).collect(), logprobs: Arc::new(Halves(10)), step: 5 })
+    Arc::new(Rollouts::new((0..4).map(rollout).collect(), Arc::new(Halves(10)), 5))
 }
 
 /// So many tokens, each with probability one half.
@@ -132,7 +133,11 @@ impl Parrot {
 
 /// Services with this model under the name `policy`, and a judge that compares.
 pub fn services(model: &Arc<Parrot>) -> Services {
-    Services { models: Some(Arc::new(OnlyPolicy(model.clone()))), judging: Some(Arc::new(Equality)) }
+    Services {
+        models: Some(Arc::new(OnlyPolicy(model.clone()))),
+        judging: Some(Arc::new(Equality)),
+        store: Some(Arc::default()),
+    }
 }
 
 struct OnlyPolicy(Arc<Parrot>);
@@ -234,9 +239,40 @@ impl Batch for OneBatch {
             Port::Weights => Some(self.0.floats(&[0.0, 1.0, 3.0], &[1, 3])),
             Port::TokenLogprobs(under) if under == "policy" => Some(self.0.floats(&[0.0, -1.0, -2.0], &[1, 3])),
             Port::Groups => Some(self.0.ints(&[0], &[1])),
+            Port::OffPolicy => Some(self.0.floats(&[0.0], &[1])),
+            Port::TokenNumbers(name) if name == "returns" => Some(self.0.floats(&[0.0, 4.0, 5.0], &[1, 3])),
+            Port::HiddenStates => Some(self.0.floats(&[0.5; 6], &[1, 3, 2])),
+            Port::TokenCollisions => Some(self.0.floats(&[0.0, -0.5, -0.25], &[1, 3])),
             Port::Advantages | Port::Chosen => None,
             other => return Err(ServiceError::Unsupported(format!("no {other:?} here"))),
         })
+    }
+
+    fn logprobs_at(&self, under: &str, temperature: f32) -> Result<TensorId, ServiceError> {
+        if under != "policy" {
+            return Err(ServiceError::Unsupported(format!("no `{under}` here")));
+        }
+        Ok(self.0.floats(&[0.0, -1.0 / temperature, -2.0 / temperature], &[1, 3]))
+    }
+
+    fn entropies(&self, temperature: f32) -> Result<TensorId, ServiceError> {
+        Ok(self.0.floats(&[0.0, temperature, temperature], &[1, 3]))
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        vec![7]
+    }
+
+    fn roles(&self) -> Vec<String> {
+        vec!["gold".into()]
+    }
+
+    fn temperature(&self) -> f32 {
+        0.5
+    }
+
+    fn total_groups(&self) -> usize {
+        2
     }
 
     fn vocabulary(&self) -> usize {

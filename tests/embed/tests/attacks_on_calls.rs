@@ -105,7 +105,7 @@ fn attack_02_time_in_services_has_its_own_limit() {
         }
     }
     let plugin = hostile("model-loop", 0, Limits { service_ms: 100, deadline_ms: 60_000, ..tight() });
-    let mut call = Call::with(17, 0, Services { models: Some(Arc::new(Slow)), judging: None });
+    let mut call = Call::with(17, 0, Services { models: Some(Arc::new(Slow)), judging: None, ..Services::default() });
     let result = plugin.curate().expect("exported").curate(examples(&[("a", None)]), &mut call);
     assert_eq!(fault(result).cause, Cause::Spent { what: "milliseconds in models and judges", limit: 100 });
     assert!(Duration::from_millis(100) < call.report.in_services);
@@ -121,7 +121,7 @@ fn attack_02_time_in_services_is_not_the_plugins() {
         }
     }
     let plugin = hostile("ask-judge", 0, Limits { deadline_ms: 200, ..tight() });
-    let mut call = Call::with(17, 0, Services { models: None, judging: Some(Arc::new(Slow)) });
+    let mut call = Call::with(17, 0, Services { models: None, judging: Some(Arc::new(Slow)), ..Services::default() });
     let result = plugin.curate().expect("exported").curate(examples(&[("a", Some("4"))]), &mut call);
     result.unwrap_or_else(|error| panic!("{}", cause(&error)));
 }
@@ -183,7 +183,13 @@ fn attack_07_numbers_that_are_none_are_the_plugins_fault() {
 
 fn weigh(attack: &str) -> Result<Vec<f32>, CallError> {
     let example = examples(&[("a", None)]).rows[0].clone();
-    let row = TokenRow { example, tokens: vec![1, 2], mask: vec![false, true], texts: vec!["a".into(), "b".into()] };
+    let row = TokenRow {
+        example,
+        tokens: vec![1, 2],
+        mask: vec![false, true],
+        texts: vec!["a".into(), "b".into()],
+        role: String::new(),
+    };
     let row_texts = Arc::new(Letters(vec![("a", 0)]));
     let batch = Arc::new(TokenBatch { rows: vec![row], logprobs: Arc::new(Halves(2)), row_texts, step: 0 });
     hostile(attack, 0, tight()).weigh().expect("exported").weigh(batch, &mut Call::new(17, 0))
@@ -343,7 +349,7 @@ impl Judging for Wired {
 fn attack_24_a_plugin_with_state_that_is_its_own_judge_does_not_wait_for_itself() {
     let plugin = hostile("ask-judge", 0, tight());
     let judging: Arc<dyn Judging> = Arc::new(Wired(plugin.judge().expect("exported")));
-    let mut call = Call::with(17, 0, Services { models: None, judging: Some(judging) });
+    let mut call = Call::with(17, 0, Services { models: None, judging: Some(judging), ..Services::default() });
     let started = Instant::now();
     let error = plugin.curate().expect("exported").curate(examples(&[("a", Some("4"))]), &mut call);
     let told = cause(&error.expect_err("its judge is busy"));
@@ -355,7 +361,7 @@ fn attack_24_a_plugin_with_state_that_is_its_own_judge_does_not_wait_for_itself(
 fn attack_24_one_plugin_may_judge_for_another() {
     let (plugin, other) = (hostile("ask-judge", 0, tight()), hostile("none", 0, tight()));
     let judging: Arc<dyn Judging> = Arc::new(Wired(other.judge().expect("exported")));
-    let mut call = Call::with(17, 0, Services { models: None, judging: Some(judging) });
+    let mut call = Call::with(17, 0, Services { models: None, judging: Some(judging), ..Services::default() });
     let curated = plugin.curate().expect("exported").curate(examples(&[("a", Some("4"))]), &mut call);
     curated.unwrap_or_else(|error| panic!("{}", cause(&error)));
     assert_eq!(call.report.metrics["verdicts"], (1.0, 1));
@@ -371,7 +377,7 @@ fn a_call_without_a_free_slot_is_the_hosts_failure_not_the_plugins() {
     };
     let (plugin, other) = (load("ask-judge"), load("none"));
     let judging: Arc<dyn Judging> = Arc::new(Wired(other.judge().expect("exported")));
-    let mut call = Call::with(17, 0, Services { models: None, judging: Some(judging) });
+    let mut call = Call::with(17, 0, Services { models: None, judging: Some(judging), ..Services::default() });
     let error = plugin.curate().expect("exported").curate(examples(&[("a", Some("4"))]), &mut call);
     let told = cause(&error.expect_err("both calls need a slot"));
     assert!(told.contains("the host failed") && told.contains("all slots for plugin calls are taken"), "{told}");

@@ -114,6 +114,7 @@ fn weigh_gives_one_weight_per_token() {
         tokens: tokens.into(),
         mask: tokens.iter().map(|&token| 1 < token).collect(),
         texts: tokens.iter().map(ToString::to_string).collect(),
+        role: String::new(),
     };
     let rows = vec![row(&[1, 2]), row(&[1, 2, 3])];
     let row_texts = Arc::new(Letters(vec![("a", 0), ("ab", 0)]));
@@ -131,7 +132,7 @@ fn weigh_sees_texts_and_where_tokens_stand_in_them() {
     let tokens = vec![1, 2, 3, 4, 5];
     let texts = tokens.iter().map(ToString::to_string).collect();
     let mask = tokens.iter().map(|token| 2 < *token).collect();
-    let rows = vec![TokenRow { example: Arc::new(example), tokens, mask, texts }];
+    let rows = vec![TokenRow { example: Arc::new(example), tokens, mask, texts, role: String::new() }];
     let row_texts = Arc::new(Letters(vec![("é?ß𝒳", 2)]));
     let batch = Arc::new(TokenBatch { rows, logprobs: Arc::new(Halves(5)), row_texts, step: 0 });
     let parrot = Parrot::new(Arc::default());

@@ -51,6 +51,7 @@ fn answers(plugin: &Plugin) -> Vec<String> {
         tokens: vec![1, 2],
         mask: vec![false, true],
         texts: vec!["a".into(), "b".into()],
+        role: String::new(),
     };
     let row_texts = Arc::new(Letters(vec![("ab", 1)]));
     let batch = TokenBatch { rows: vec![row], logprobs: Arc::new(Halves(2)), row_texts, step: 0 };

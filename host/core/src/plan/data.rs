@@ -10,6 +10,11 @@ pub(super) const TOOLS: &str = "tools";
 /// The usual name of the plain text's column.
 pub(super) const TEXT: &str = "text";
 
+/// The usual name of the better completion's column.
+pub(super) const CHOSEN: &str = "chosen";
+/// The usual name of the worse completion's column.
+pub(super) const REJECTED: &str = "rejected";
+
 /// The weights that are taken: within these an epoch is neither endless nor empty.
 const WEIGHTS: std::ops::RangeInclusive<f64> = 0.001..=1000.0;
 
@@ -40,6 +45,9 @@ pub(super) fn plan(data: &Data, base: &Path) -> DataPlan {
         tools: named(&data.tools, TOOLS),
         text: named(&data.text, TEXT),
         loss: data.loss.clone().unwrap_or_default(),
+        chosen: named(&data.chosen, CHOSEN),
+        rejected: named(&data.rejected, REJECTED),
+        label: data.label.clone(),
     }
 }
 

@@ -26,6 +26,14 @@ pub struct Data {
     pub tools: Option<String>,
     /// The column with plain text, for rows that have neither prompt nor chat: all of it is trained on, without a chat template. Default `text`.
     pub text: Option<String>,
+    /// The column with the better of two completions. Default `chosen`.
+    pub chosen: Option<String>,
+    /// The column with the worse of two completions. Default `rejected`. A row that has both is a preference: text, or a chat whose last turn is
+    /// the completion.
+    pub rejected: Option<String>,
+    /// The column that says whether a row's completion is good (true or 1) or bad (false or 0), for objectives that take single labelled
+    /// completions. No default: rows have no label unless the recipe names it.
+    pub label: Option<String>,
     /// A system message put before every prompt.
     pub system: Option<String>,
     /// Which tokens are trained on: `completion` (default), `all`, or a list of roles such as `["assistant"]`.

@@ -30,9 +30,7 @@ pub trait Credit: Send + Sync {
 pub fn checked(plugin: &str, rollouts: &Rollouts, advantages: Advantages) -> Result<Advantages, CallError> {
     let (values, expected, of) = match &advantages {
         Advantages::PerRollout(values) => (values, rollouts.rollouts.len(), "rollouts"),
-        Advantages::PerToken(values) => {
-            (values, rollouts.rollouts.iter().map(|rollout| rollout.tokens.len()).sum(), "sampled tokens")
-        }
+        Advantages::PerToken(values) => (values, rollouts.tokens(), "sampled tokens"),
     };
     if values.len() != expected {
         return Err(CallError::broken(plugin, "credit", wrong_length("advantages", values.len(), expected, of)));

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
-use crate::data::Examples;
+use crate::data::{Examples, Member};
 use crate::error::CallError;
+use crate::model::Message;
 
 /// Chooses and makes the training set.
 pub trait Curate: Send + Sync {
@@ -37,6 +38,72 @@ pub enum Choice {
     Add { prompt: String, completion: String, provenance: String, like: Option<usize> },
     Prefer { row: usize, chosen: String, rejected: String, provenance: String },
     Drop { row: usize, why: String },
+    Group { row: usize, members: Vec<Member>, provenance: String },
+    AddGroup { messages: Vec<Message>, members: Vec<Member>, provenance: String, like: Option<usize> },
+}
+
+impl Choice {
+    /// The row that it decides about, if it is about one.
+    fn row(&self) -> Option<usize> {
+        match self {
+            Self::Keep { row, .. }
+            | Self::Replace { row, .. }
+            | Self::Prefer { row, .. }
+            | Self::Drop { row, .. }
+            | Self::Group { row, .. } => Some(*row),
+            Self::Add { .. } | Self::AddGroup { .. } => None,
+        }
+    }
+
+    /// Whether a row may have several of them: several preferences of one prompt are data.
+    fn may_repeat(&self) -> bool {
+        matches!(self, Self::Prefer { .. } | Self::Group { .. })
+    }
+
+    /// Why the choice cannot be made of a pool of so many rows.
+    fn fault(&self, pool: &Examples) -> Option<String> {
+        let rows = pool.rows.len();
+        let like = match self {
+            Self::Add { like, .. } | Self::AddGroup { like, .. } => *like,
+            _ => None,
+        };
+        if let Some(row) = like.filter(|row| rows <= *row) {
+            return Some(format!("a row was added like row {row}, of {rows} rows"));
+        }
+        let is_empty = match self {
+            Self::Keep { .. } | Self::Drop { .. } => false,
+            Self::Replace { completion, .. } => completion.is_empty(),
+            Self::Add { prompt, completion, .. } => prompt.is_empty() || completion.is_empty(),
+            Self::Prefer { chosen, rejected, .. } => chosen.is_empty() || rejected.is_empty(),
+            Self::Group { members, .. } => members.iter().any(|member| member.completion.is_empty()),
+            Self::AddGroup { members, messages, .. } => {
+                messages.is_empty() || members.iter().any(|member| member.completion.is_empty())
+            }
+        };
+        if is_empty {
+            return Some(format!("an empty text in {self:?}"));
+        }
+        match self {
+            Self::Keep { row, .. } if pool.rows.get(*row).is_some_and(|example| example.completion.is_none()) => {
+                Some(format!("row {row} was kept but has no completion in the data"))
+            }
+            Self::Group { members, .. } | Self::AddGroup { members, .. } => fault_of_members(members),
+            _ => None,
+        }
+    }
+}
+
+/// The most completions of one group.
+const MOST_MEMBERS: usize = 256;
+
+fn fault_of_members(members: &[Member]) -> Option<String> {
+    let is_word =
+        |role: &str| role.len() <= 32 && role.chars().all(|letter| matches!(letter, 'a'..='z' | '0'..='9' | '-'));
+    if members.is_empty() || MOST_MEMBERS < members.len() {
+        return Some(format!("a group of {} completions; there can be 1 to {MOST_MEMBERS}", members.len()));
+    }
+    let wrong = members.iter().find(|member| !is_word(&member.role))?;
+    Some(format!("the role {:?} is not one word of lower-case letters, digits and hyphens", wrong.role))
 }
 
 /// Checks the contract: rows exist and have one fate, completions are not empty, a kept row has a completion, notes are finite.
@@ -50,35 +117,13 @@ pub fn checked(plugin: &str, pool: &Examples, mut curated: Curated) -> Result<Cu
     let broken = |what: String| CallError::broken(plugin, "curate", what);
     let mut is_decided = vec![false; pool.rows.len()];
     for choice in &curated.choices {
-        let (row, texts): (Option<usize>, &[&String]) = match choice {
-            Choice::Keep { row, .. } => {
-                if pool.rows.get(*row).is_some_and(|example| example.completion.is_none()) {
-                    return Err(broken(format!("row {row} was kept but has no completion in the data")));
-                }
-                (Some(*row), &[])
-            }
-            Choice::Drop { row, .. } => (Some(*row), &[]),
-            Choice::Replace { row, completion, .. } => (Some(*row), &[completion]),
-            Choice::Add { like, prompt, completion, .. } => {
-                if like.is_some_and(|row| pool.rows.len() <= row) {
-                    return Err(broken(format!(
-                        "a row was added like row {}, of {} rows",
-                        like.unwrap_or(0),
-                        pool.rows.len()
-                    )));
-                }
-                (None, &[prompt, completion])
-            }
-            Choice::Prefer { row, chosen, rejected, .. } => (Some(*row), &[chosen, rejected]),
-        };
-        if texts.iter().any(|text| text.is_empty()) {
-            return Err(broken(format!("an empty text in {choice:?}")));
+        if let Some(fault) = choice.fault(pool) {
+            return Err(broken(fault));
         }
-        let Some(row) = row else { continue };
+        let Some(row) = choice.row() else { continue };
         let rows = pool.rows.len();
         let is_decided = is_decided.get_mut(row).ok_or_else(|| broken(format!("row {row} of {rows} rows")))?;
-        // Several preferences of one prompt are data; two fates of one row are a mistake.
-        if *is_decided && !matches!(choice, Choice::Prefer { .. }) {
+        if *is_decided && !choice.may_repeat() {
             return Err(broken(format!("row {row} was decided twice")));
         }
         *is_decided = true;
@@ -145,6 +190,27 @@ mod tests {
     #[test]
     fn a_row_without_a_completion_cannot_be_kept() {
         check(vec![keep(1)], vec![], "row 1 was kept but has no completion");
+    }
+
+    #[test]
+    fn a_group_is_of_completions_with_roles() {
+        let group = |members: &[(&str, &str)]| {
+            let member = |(role, completion): &(&str, &str)| Member::new(*role, *completion);
+            Choice::Group { row: 0, members: members.iter().map(member).collect(), provenance: "self".into() }
+        };
+        check(vec![group(&[])], vec![], "a group of 0 completions");
+        check(vec![group(&[("gold", "a"), ("negative", "")])], vec![], "empty text");
+        check(vec![group(&[("Gold", "a")])], vec![], "the role \"Gold\"");
+        check(vec![group(&[("gold", "a")]), keep(0)], vec![], "row 0 was decided twice");
+        let twice = vec![group(&[("gold", "a"), ("negative", "b")]), group(&[("", "a")])];
+        assert!(checked("p", &pool(1), Curated { choices: twice, notes: vec![] }).is_ok());
+        let orphan = Choice::AddGroup {
+            messages: vec![],
+            members: vec![Member::new("", "a")],
+            provenance: "x".into(),
+            like: None,
+        };
+        check(vec![orphan], vec![], "empty text");
     }
 
     #[test]

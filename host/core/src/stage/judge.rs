@@ -15,6 +15,11 @@ pub trait Judge: Send + Sync {
     ///
     /// Fails when the plugin declines or is broken.
     fn judge(&self, cases: Arc<Cases>, call: &mut Call) -> Result<Vec<Verdict>, CallError>;
+
+    /// Whether its calls have to come one after the other: it keeps something between them, or asks the host for what takes turns.
+    fn is_sequential(&self) -> bool {
+        false
+    }
 }
 
 /// The recipe's judge as a service for other stages.

@@ -38,6 +38,14 @@ pub enum Port {
     Numbers(String),
     /// An extra trainable parameter of the plugin.
     Parameter(String),
+    /// The policy's last hidden states, [B, T, hidden].
+    HiddenStates,
+    /// Numbers per token that `credit` attached, or `value`, [B, T].
+    TokenNumbers(String),
+    /// 1.0 for rows that were given, not sampled, `[B]`.
+    OffPolicy,
+    /// The logarithm of the sum of squared probabilities, [B, T].
+    TokenCollisions,
 }
 
 /// How candidates are drawn from the policy.
@@ -62,6 +70,29 @@ pub trait Batch: Send + Sync {
     ///
     /// Fails when the run has no such tensor; the text says why.
     fn port(&self, port: &Port) -> Result<Option<TensorId>, ServiceError>;
+
+    /// Log-probabilities as [`Port::TokenLogprobs`], of logits divided by this temperature, which is above 0.0.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such model.
+    fn logprobs_at(&self, under: &str, temperature: f32) -> Result<TensorId, ServiceError>;
+
+    /// The entropy of the policy's distribution for each token at this temperature, which is above 0.0: [B, T].
+    ///
+    /// # Errors
+    ///
+    /// Fails when the run cannot tell.
+    fn entropies(&self, temperature: f32) -> Result<TensorId, ServiceError>;
+
+    /// The id of each row's example.
+    fn ids(&self) -> Vec<u64>;
+
+    /// What each row is for, as the contract's `roles`.
+    fn roles(&self) -> Vec<String>;
+
+    /// The temperature at which rollouts were sampled; 1.0 outside online training.
+    fn temperature(&self) -> f32;
 
     /// The number of token ids that the model knows.
     fn vocabulary(&self) -> usize;
@@ -88,6 +119,9 @@ pub trait Batch: Send + Sync {
 
     /// The number of rows over every micro-batch of the step.
     fn total_rows(&self) -> usize;
+
+    /// The number of groups over every micro-batch of the step.
+    fn total_groups(&self) -> usize;
 
     /// The number of micro-batches of the step.
     fn micro_batches(&self) -> usize;

@@ -15,6 +15,11 @@ pub trait Reward: Send + Sync {
     ///
     /// Fails when the plugin declines or is broken.
     fn reward(&self, rollouts: Arc<Rollouts>, call: &mut Call) -> Result<Vec<Option<f32>>, CallError>;
+
+    /// Whether its calls have to come one after the other: it keeps something between them, or asks the host for what takes turns.
+    fn is_sequential(&self) -> bool {
+        false
+    }
 }
 
 /// Checks the contract: one score per rollout, each finite or none.

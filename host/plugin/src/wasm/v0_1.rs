@@ -129,6 +129,11 @@ impl WasmPlugin {
         self.memory.is_some()
     }
 
+    /// Whether calls take turns: the plugin keeps something between them, or may ask for models or judges, whose calls are numbered as they come.
+    pub(crate) fn is_sequential(&self) -> bool {
+        self.has_memory() || self.identity.grants.iter().next().is_some()
+    }
+
     /// Runs one call on a fresh instance: restores the state, asks, saves the state, and reports in any case.
     fn run<A>(
         &self,

@@ -177,13 +177,13 @@ impl Encoder {
         Ok((Pair { prompt, completion }, said.source))
     }
 
-    /// A row with an answer as tokens. Of a preference only the answer is trained on.
+    /// A row with an answer as tokens. Of a group only the answers are trained on.
     ///
     /// # Errors
     ///
     /// As [`Encoder::answer`].
-    pub(super) fn row(&self, example: &Example, completion: &str, is_preference: bool) -> Result<Row, ModelError> {
-        let loss = if is_preference { &Loss::COMPLETION } else { &self.loss };
+    pub(super) fn row(&self, example: &Example, completion: &str, is_of_group: bool) -> Result<Row, ModelError> {
+        let loss = if is_of_group { &Loss::COMPLETION } else { &self.loss };
         if *loss == Loss::COMPLETION || example.is_text || self.template.is_none() {
             let (Pair { prompt, completion }, source) = self.answer_with_source(example, completion)?;
             let answers = !matches!(loss, Loss::Roles(roles) if !example.is_text && !roles.iter().any(|role| role == "assistant"));

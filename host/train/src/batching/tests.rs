@@ -47,8 +47,8 @@ fn a_preference_gives_two_rows_of_one_group() {
     let batch = MicroBatch::new([&encoded, &encoded]);
     assert_eq!(batch.groups, [0, 0, 1, 1]);
     assert_eq!(
-        batch.rows.iter().map(|row| row.is_chosen).collect::<Vec<_>>(),
-        [Some(true), Some(false), Some(true), Some(false)]
+        batch.rows.iter().map(|row| row.role.as_str()).collect::<Vec<_>>(),
+        ["chosen", "rejected", "chosen", "rejected"]
     );
 }
 

@@ -1,7 +1,7 @@
 //! One row: from its columns to an [`Example`].
 
 use serde_json::{Map, Value};
-use tunesmith_core::data::Example;
+use tunesmith_core::data::{CHOSEN, Example, Member, REJECTED, Target};
 use tunesmith_core::model::Message;
 use tunesmith_core::plan::DataPlan;
 
@@ -48,6 +48,7 @@ impl RowReader<'_> {
             Some(chat) => self.chat(&columns, chat)?,
             None => self.pair(&columns)?,
         };
+        self.expect_preference(&columns)?;
         if messages.last().is_none_or(|message| message.content.trim().is_empty() && message.whole.is_none()) {
             return Err(self.invalid("the prompt is empty", "remove the row, or give it a prompt"));
         }
@@ -96,14 +97,57 @@ impl RowReader<'_> {
     /// A row with a prompt column and perhaps a completion column.
     fn pair(&self, columns: &Map<String, Value>) -> Result<Said, DataError> {
         let name = &self.plan.prompt;
+        let preferred = self.preferred(columns)?;
         let Some(prompt) = present(columns, name) else {
+            if let Some(said) = preferred.filter(|said| !said.messages.is_empty()) {
+                return Ok(said);
+            }
             let what =
                 format!("misses the column `{name}` (or a chat in `{}`); {}", self.plan.messages, there(columns));
             let hint = "name the column in the recipe: `[data]` `prompt = \"..\"`, or for plain text `text = \"..\"`";
             return Err(self.invalid(what, hint));
         };
         let prompt = self.text(name, prompt)?;
-        Ok(Said { messages: vec![Message::user(prompt)], completion: self.completion(columns)?, reply: None })
+        let completion = self.completion(columns)?.or(preferred.and_then(|said| said.completion));
+        Ok(Said { messages: vec![Message::user(prompt)], completion, reply: None })
+    }
+
+    /// The better of two completions, if the row has two; of a chat, with the turns before it.
+    fn preferred(&self, columns: &Map<String, Value>) -> Result<Option<Said>, DataError> {
+        let (name, other) = (&self.plan.chosen, &self.plan.rejected);
+        match (present(columns, name), present(columns, other)) {
+            (Some(Value::String(text)), Some(_)) => {
+                Ok(Some(Said { completion: Some(text.clone()), ..Said::default() }))
+            }
+            (Some(chat), Some(_)) => self.turns(name, chat).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// That the worse of two completions is one, and that a label is one.
+    fn expect_preference(&self, columns: &Map<String, Value>) -> Result<(), DataError> {
+        let name = &self.plan.rejected;
+        if present(columns, &self.plan.chosen).is_some()
+            && let Some(rejected) = present(columns, name)
+            && completion_of(rejected).is_none_or(|text| text.is_empty())
+        {
+            let what = format!("the column `{name}` is {}, not a completion", kind(rejected));
+            return Err(
+                self.invalid(what, "a worse completion is text, or a chat that ends with a turn of the assistant")
+            );
+        }
+        let Some(name) = &self.plan.label else { return Ok(()) };
+        match columns.get(name).map(label_of) {
+            Some(Some(_)) => Ok(()),
+            Some(None) => {
+                let what = format!("the column `{name}` is {}, not a label", kind(&columns[name]));
+                Err(self.invalid(what, "a label is true or false, or 1 or 0"))
+            }
+            None => {
+                let what = format!("misses the column `{name}`; {}", there(columns));
+                Err(self.invalid(what, "name the column in the recipe: `[data]` `label = \"..\"`"))
+            }
+        }
     }
 
     /// The completion column. A missing column is a fault only if the recipe speaks of it by another name than the usual one.
@@ -122,13 +166,31 @@ impl RowReader<'_> {
 
     /// A row with a chat: the turns before the last assistant turn, and that turn.
     fn chat(&self, columns: &Map<String, Value>, chat: &Value) -> Result<Said, DataError> {
-        let name = &self.plan.messages;
+        let said = self.turns(&self.plan.messages, chat)?;
+        if said.completion.is_some() {
+            return Ok(said);
+        }
+        let messages = said.messages;
+        let completion = self.completion(columns).or_else(|error| match columns.get(&self.plan.completion) {
+            // A chat that ends with a question needs no gold completion.
+            None => Ok(None),
+            Some(_) => Err(error),
+        })?;
+        let completion = match completion {
+            Some(completion) => Some(completion),
+            None => self.preferred(columns)?.and_then(|said| said.completion),
+        };
+        Ok(Said { messages, completion, reply: None })
+    }
+
+    /// The turns of a chat, and the last of them if the assistant says it.
+    fn turns(&self, name: &str, chat: &Value) -> Result<Said, DataError> {
         let Value::Array(turns) = chat else {
             return Err(self.invalid(format!("the column `{name}` is {}, not a list", kind(chat)), TURN));
         };
         let mut messages: Vec<Message> = Vec::with_capacity(turns.len());
         for (index, turn) in turns.iter().enumerate() {
-            messages.push(self.turn(index, turn)?);
+            messages.push(self.turn(name, index, turn)?);
         }
         if messages.last().is_some_and(|last| last.role == "assistant")
             && let Some(last) = messages.pop()
@@ -136,17 +198,11 @@ impl RowReader<'_> {
             let completion = Some(spoken(&last));
             return Ok(Said { messages, completion, reply: Some(last).filter(|last| last.whole.is_some()) });
         }
-        let completion = self.completion(columns).or_else(|error| match columns.get(&self.plan.completion) {
-            // A chat that ends with a question needs no gold completion.
-            None => Ok(None),
-            Some(_) => Err(error),
-        })?;
-        Ok(Said { messages, completion, reply: None })
+        Ok(Said { messages, ..Said::default() })
     }
 
     /// A turn. Only one that calls tools may be without a text.
-    fn turn(&self, index: usize, turn: &Value) -> Result<Message, DataError> {
-        let name = &self.plan.messages;
+    fn turn(&self, name: &str, index: usize, turn: &Value) -> Result<Message, DataError> {
         let Value::Object(fields) = turn else {
             return Err(self.invalid(format!("turn {index} of `{name}` is {}, not an object", kind(turn)), TURN));
         };
@@ -220,6 +276,43 @@ impl RowReader<'_> {
 
     fn invalid(&self, what: impl Into<String>, hint: &str) -> DataError {
         DataError::Invalid { place: self.place.clone(), column: None, what: what.into(), hint: hint.into() }
+    }
+}
+
+/// What a row of the data is trained on as it is; none if it has no completion.
+pub(crate) fn target(plan: &DataPlan, example: &Example) -> Option<Target> {
+    let completion = example.completion.clone()?;
+    let columns = &example.columns;
+    // Whoever names the better completion's column as that of the completion trains on it alone.
+    let is_preference = present(columns, &plan.chosen).is_some() && plan.completion != plan.chosen;
+    if is_preference && let Some(rejected) = present(columns, &plan.rejected).and_then(completion_of) {
+        return Some(Target::Preference { chosen: completion, rejected });
+    }
+    match plan.label.as_ref().and_then(|name| columns.get(name)).and_then(label_of) {
+        Some(true) => Some(Target::Group(vec![Member::new(CHOSEN, completion)])),
+        Some(false) => Some(Target::Group(vec![Member::new(REJECTED, completion)])),
+        None => Some(Target::Completion(completion)),
+    }
+}
+
+/// A completion: text, or what the assistant says in the last turn of a chat.
+fn completion_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(turns) => {
+            let last = turns.last().filter(|last| last.get("role").is_some_and(|role| role == "assistant"))?;
+            last.get("content")?.as_str().map(Into::into)
+        }
+        _ => None,
+    }
+}
+
+fn label_of(value: &Value) -> Option<bool> {
+    match (value.as_bool(), value.as_f64()) {
+        (Some(label), _) => Some(label),
+        (None, Some(number)) if number == 1.0 => Some(true),
+        (None, Some(number)) if number == 0.0 => Some(false),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Log-probabilities of given tokens, without forming the logits of a whole batch at once.
 
+use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::error::ModelError;
@@ -7,6 +8,9 @@ use crate::fused;
 use crate::model::batch::TokenBatch;
 use crate::model::decoder::Decoder;
 use crate::tensor_values;
+
+/// Places whose logits over the whole vocabulary are made at once.
+const PLACES: usize = 64;
 
 /// Which hidden state predicts which token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,50 @@ impl Decoder {
         let places: Vec<usize> = targets.iter().map(|target| target.index).collect();
         let logprobs = self.target_logprobs(hidden, targets).reshape([targets.len(), 1]);
         spread(logprobs, &places, [rows, columns, 1]).reshape([rows, columns])
+    }
+
+    /// As [`Decoder::spread_logprobs`], of logits divided by `temperature`, which is above 0.0.
+    pub fn spread_logprobs_at(
+        &self,
+        hidden: Tensor<3>,
+        targets: &[Target],
+        shape: [usize; 2],
+        temperature: f32,
+    ) -> Tensor<2> {
+        if self.config().soft_caps.logits.is_none() {
+            // Logits are a product of the hidden states: so they are divided where they are narrow.
+            return self.spread_logprobs(hidden.div_scalar(temperature), targets, shape);
+        }
+        let pick = |targets: &[Target], logprobs: Tensor<2>| {
+            let ids = int_tensor(targets.iter().map(|target| target.id as usize), &logprobs.device().inner());
+            logprobs.gather(1, ids.reshape([targets.len(), 1]))
+        };
+        self.spread_over_vocabulary(hidden, targets, shape, temperature, pick)
+    }
+
+    /// One number per target from all log-probabilities that predict it, `[targets, vocabulary]` to `[targets, 1]`, each where its token stands in
+    /// `[rows, columns]`, and 0.0 elsewhere. Logits are divided by `temperature`, which is above 0.0.
+    ///
+    /// Logits of some targets exist at once; with gradients, until the backward pass.
+    pub fn spread_over_vocabulary(
+        &self,
+        hidden: Tensor<3>,
+        targets: &[Target],
+        [rows, columns]: [usize; 2],
+        temperature: f32,
+        pick: impl Fn(&[Target], Tensor<2>) -> Tensor<2>,
+    ) -> Tensor<2> {
+        let places: Vec<usize> = targets.iter().map(|target| target.index).collect();
+        if places.is_empty() {
+            return Tensor::zeros([rows, columns], &hidden.device().inner());
+        }
+        let part = |targets: &[Target]| {
+            let places: Vec<usize> = targets.iter().map(|target| target.index).collect();
+            let logits = self.logits_at(hidden.clone(), &places).div_scalar(temperature);
+            pick(targets, log_softmax(logits, 1))
+        };
+        let values = Tensor::cat(targets.chunks(PLACES).map(part).collect(), 0);
+        spread(values, &places, [rows, columns, 1]).reshape([rows, columns])
     }
 
     /// Log-probabilities of the completion tokens of each pair, in order. `batch` pairs are computed together, pairs of like

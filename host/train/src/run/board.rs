@@ -81,7 +81,9 @@ fn of_step(record: &StepRecord, times: &Times) -> Vec<(String, f64)> {
         ("tokens-per-second", share(record.tokens as f64, times.total)),
     ];
     let train = train.into_iter().map(|(name, value)| (format!("train/{name}"), value));
-    train.chain(of_plugins(&record.calls)).collect()
+    let sampled = record.rollouts.iter().flat_map(|rollouts| &rollouts.numbers);
+    let sampled = sampled.map(|(name, value)| (format!("rollouts/{name}"), *value));
+    train.chain(sampled).chain(of_plugins(&record.calls)).collect()
 }
 
 /// What plugins noted.

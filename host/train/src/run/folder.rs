@@ -19,6 +19,8 @@ pub(crate) struct RunFolder {
     pub(crate) trace: TraceFile,
     metrics: Lines,
     samples: Lines,
+    /// Only in online training.
+    rollouts: Option<Lines>,
     decisions: Lines,
 }
 
@@ -33,6 +35,8 @@ pub(crate) struct Place {
     pub(crate) metrics: u64,
     /// Bytes of `samples.jsonl`.
     pub(crate) samples: u64,
+    /// Bytes of `rollouts.jsonl`.
+    pub(crate) rollouts: u64,
 }
 
 /// Fails if `path` is anything but a place for a new run: nothing, or an empty folder.
@@ -94,7 +98,8 @@ impl RunFolder {
             let path = folder.join(name);
             fs::create_dir(&path).map_err(RunError::io(&path))?;
         }
-        for name in ["metrics.jsonl", "samples.jsonl", "progress/decisions.jsonl"] {
+        let rollouts = plan.rollout.is_some().then_some("rollouts.jsonl");
+        for name in ["metrics.jsonl", "samples.jsonl", "progress/decisions.jsonl"].into_iter().chain(rollouts) {
             let path = folder.join(name);
             File::create_new(&path).map_err(RunError::io(&path))?;
         }
@@ -111,7 +116,9 @@ impl RunFolder {
         trace.lies_at(&path.join("trace.jsonl"));
         let progress = path.join("progress");
         fs::create_dir_all(&progress).map_err(RunError::io(&progress))?;
+        let rollouts = path.join("rollouts.jsonl");
         Ok(Self {
+            rollouts: rollouts.exists().then(|| Lines::open(&rollouts)).transpose()?,
             path: path.to_owned(),
             trace,
             metrics: Lines::open(&path.join("metrics.jsonl"))?,
@@ -128,7 +135,8 @@ impl RunFolder {
         let mut short = Vec::new();
         let files =
             [(&mut self.metrics, place.metrics), (&mut self.samples, place.samples), (&mut self.decisions, decisions)];
-        for (lines, bytes) in files {
+        let rollouts = self.rollouts.as_mut().map(|rollouts| (rollouts, place.rollouts));
+        for (lines, bytes) in files.into_iter().chain(rollouts) {
             if !lines.cut(bytes)? {
                 short.push(lines.path.clone());
             }
@@ -147,6 +155,7 @@ impl RunFolder {
             trace: self.trace.head().to_owned(),
             metrics: self.metrics.bytes,
             samples: self.samples.bytes,
+            rollouts: self.rollouts.as_ref().map_or(0, |rollouts| rollouts.bytes),
         }
     }
 
@@ -173,9 +182,15 @@ impl RunFolder {
         lines.iter().try_for_each(|line| self.samples.add(line))
     }
 
+    /// Adds lines to `rollouts.jsonl`.
+    pub(crate) fn rollouts(&mut self, lines: &[impl Serialize]) -> Result<(), RunError> {
+        self.rollouts.iter_mut().try_for_each(|file| lines.iter().try_for_each(|line| file.add(line)))
+    }
+
     /// Waits until all lines are on disk.
     pub(crate) fn sync(&self) -> Result<(), RunError> {
         self.trace.sync()?;
+        self.rollouts.iter().try_for_each(Lines::sync)?;
         self.metrics.sync()?;
         self.samples.sync()
     }

@@ -8,7 +8,7 @@ use tunesmith_core::plan::Plan;
 use super::folder;
 use super::{RunError, RunInputs};
 use crate::batching::{EncodeError, EncodedTarget, Encoder, LengthRule, Share, Urn};
-use crate::data::Rows;
+use crate::data::{Rows, target};
 use crate::extra;
 
 /// What a run will be, as far as that is known beforehand.
@@ -53,15 +53,14 @@ pub fn check_inputs(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunErro
     let is_curated = inputs.stages.curate.is_some();
     for example in inputs.pool.examples() {
         let example = example?;
-        let Some(completion) = &example.completion else {
-            if is_curated {
-                continue;
-            }
-            return Err(no_completion(plan, &example));
+        let target = match target(&plan.data, &example) {
+            _ if plan.rollout.is_some() => Target::Prompt,
+            Some(target) => target,
+            None if is_curated => continue,
+            None => return Err(no_completion(plan, &example)),
         };
         // What a curating plugin drops or replaces may be too long.
         let lengths = if is_curated { LengthRule { longest: usize::MAX, ..lengths } } else { lengths };
-        let target = Target::Completion(completion.clone());
         let row = TrainingRow { example: example.clone(), target, provenance: String::new(), notes: Vec::new() };
         count(&mut forecast, &encode(&encoder, &row, lengths).map_err(|error| placed(error, inputs))?);
     }
@@ -115,7 +114,13 @@ pub(super) fn length_rule(plan: &Plan, inputs: &RunInputs) -> Result<LengthRule,
         }
         longest => longest,
     };
-    Ok(LengthRule { longest, truncate: plan.train.truncate })
+    let room = plan.rollout.as_ref().map_or(0, |rollout| rollout.max_tokens as usize);
+    if longest <= room {
+        let what = format!("is {room}, which leaves no room for prompts in rows of {longest} tokens");
+        let hint = "lower it, or raise `train.max-length`".into();
+        return Err(RunError::Recipe { field: "rollout.max-tokens", what, hint });
+    }
+    Ok(LengthRule { longest: longest - room, truncate: plan.train.truncate })
 }
 
 /// That every prompt of the pool and of the evaluation sets leaves room for an answer.
@@ -156,8 +161,15 @@ pub(super) fn check_prompts(plan: &Plan, inputs: &RunInputs) -> Result<(), RunEr
 
 /// Tokenises a training row.
 pub(super) fn encode(encoder: &Encoder, row: &TrainingRow, lengths: LengthRule) -> Result<EncodedTarget, RunError> {
-    encoder.target(row, lengths).map_err(|error| {
+    let target = match row.target {
+        Target::Prompt => encoder.prompt_target(row, lengths),
+        _ => encoder.target(row, lengths),
+    };
+    target.map_err(|error| {
         let hint = match &error {
+            EncodeError::TooLong { .. } if row.target == Target::Prompt => {
+                "that is what `train.max-length` leaves beside `rollout.max-tokens`: shorten or remove the row, or change one of them"
+            }
             EncodeError::TooLong { .. } if lengths.truncate => {
                 "nothing to train on would be left: shorten or remove the row, or raise `train.max-length`"
             }

@@ -136,9 +136,9 @@ fn usable(plan: &Plan, path: &Path, lines: &[Line], decided: &[Kept]) -> Result<
         return Err(format!("`progress/decisions.jsonl` is damaged in line {line}, of {chunks} that it needs"));
     }
     let is_of_step = path.parent().is_some_and(|folder| folder.ends_with("checkpoints"));
-    let Progress { trace, metrics, samples, .. } = progress;
+    let Progress { trace, metrics, samples, rollouts, .. } = progress;
     Ok(Found {
-        place: Place { lines: index + 1, trace, metrics, samples },
+        place: Place { lines: index + 1, trace, metrics, samples, rollouts },
         calls,
         checkpoint: is_of_step.then(|| path.to_owned()),
     })

@@ -40,7 +40,7 @@ pub(crate) fn train_plan() -> TrainPlan {
     plan(Path::new("."), "", "").train
 }
 
-const LORA: &str = "adapter = { lora = { rank = 2, alpha = 4 } }";
+pub(crate) const LORA: &str = "adapter = { lora = { rank = 2, alpha = 4 } }";
 const SHORT: &str =
     "[train]\nsteps = 3\nbatch = 4\nmicro-batch = 2\nlearning-rate = 0.01\n[generate]\nmax-tokens = 6\n";
 
@@ -72,7 +72,7 @@ fn inputs_of(folder: &TempDir, stages: Stages) -> RunInputs {
 }
 
 /// A whole run in a folder of its own.
-fn run_with(stages: Stages, adapter: &str, tables: &str) -> (TempDir, Result<RunSummary, RunError>) {
+pub(crate) fn run_with(stages: Stages, adapter: &str, tables: &str) -> (TempDir, Result<RunSummary, RunError>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let model = chat_folder();
     let made = run(&plan(folder.path(), adapter, tables), inputs_of(&model, stages), &mut ());

@@ -8,7 +8,7 @@ use tunesmith_core::plan::Plan;
 use tunesmith_core::set::Stages;
 use tunesmith_core::stage::{Objective, Stage};
 use tunesmith_core::tensors::TensorId;
-use tunesmith_core::trace::StepRecord;
+use tunesmith_core::trace::{RolloutRecord, StepRecord};
 
 use super::{RunError, TrainingRows};
 use crate::batch::{BatchLogprobs, PolicyPair, TensorBatch, Totals};
@@ -16,6 +16,7 @@ use crate::batching::{EncodedTarget, LengthRule, MicroBatch, Sampler};
 use crate::extra::ExtraParameters;
 use crate::objective::{BUILT_IN, Nll};
 use crate::optimizer::{AdamW, NamedGradients, digest_of_trained};
+use crate::rollout::{RolloutLine, Round};
 use crate::schedule::LearningRate;
 use crate::service::calls::Callee;
 use crate::service::{Host, digests};
@@ -37,6 +38,12 @@ pub(crate) struct Training<'a> {
     pub(crate) extra: ExtraParameters,
     pub(crate) optimizer: AdamW,
     pub(crate) rate: LearningRate,
+    /// In online training: what was sampled last.
+    pub(crate) round: Option<Round>,
+    /// What the trace will say of rollouts that were just sampled.
+    pub(crate) sampled: Option<RolloutRecord>,
+    /// What `rollouts.jsonl` will say of them.
+    pub(crate) lines: Vec<RolloutLine>,
     /// Steps done.
     pub(crate) step: u32,
     /// Steps in all.
@@ -88,6 +95,7 @@ impl Training<'_> {
         Totals {
             weight: micro_batches.iter().zip(weights).map(weight).sum(),
             rows: micro_batches.iter().map(|micro| micro.rows.len()).sum(),
+            groups: micro_batches.iter().map(|micro| micro.groups()).sum(),
             micro_batches: micro_batches.len(),
             step: self.step,
         }
@@ -103,7 +111,8 @@ impl Training<'_> {
         let engine = Arc::new(BurnTensors::new(&self.models.policy.device(), Budget::default()));
         let batch = TensorBatch::new(engine, self.models.clone(), Arc::clone(micro), weights, totals)?;
         let batch = batch.with_extra(self.extra.clone()).with_encoder(Arc::clone(&self.host.encoder));
-        Ok(Arc::new(batch.with_packing(self.plan.train.packing)))
+        let temperature = self.plan.rollout.as_ref().map_or(1.0, |rollout| rollout.temperature);
+        Ok(Arc::new(batch.with_packing(self.plan.train.packing).with_temperature(temperature)))
     }
 
     /// The loss of a micro-batch: its value, and where it is in the batch's engine.
@@ -170,7 +179,7 @@ impl Training<'_> {
     }
 
     /// Notes the step that was just made.
-    pub(crate) fn record(&self, micro_batches: &[Arc<MicroBatch>], outcome: &Outcome) -> StepRecord {
+    pub(crate) fn record(&mut self, micro_batches: &[Arc<MicroBatch>], outcome: &Outcome) -> StepRecord {
         let is_digested = self.step.is_multiple_of(self.plan.train.digest_every.max(1)) || self.step == self.steps;
         StepRecord {
             step: self.step - 1,
@@ -181,6 +190,7 @@ impl Training<'_> {
             learning_rate: outcome.learning_rate,
             loss_tokens: micro_batches.iter().map(|micro| micro.loss_tokens() as u64).sum(),
             tokens: micro_batches.iter().map(|micro| micro.tokens() as u64).sum(),
+            rollouts: self.sampled.take(),
             parameters: is_digested.then(|| self.digest()),
             calls: self.host.caller.take_records(),
         }

@@ -67,7 +67,6 @@ fn go(
     open: impl FnOnce(&mut dyn Observer) -> Result<(RunFolder, Past), RunError>,
 ) -> Result<RunSummary, RunError> {
     let start = Instant::now();
-    refuse_what_is_not_there_yet(inputs)?;
     let host = host(plan, inputs);
     let models = models(plan, inputs)?;
     let (folder, past) = open(observer)?;
@@ -90,21 +89,6 @@ pub(super) fn start_record(plan: &Plan) -> Record {
         host: env!("CARGO_PKG_VERSION").into(),
         device: device_class(&plan.model.device),
     }
-}
-
-/// Stages that a recipe can name, but that no step calls yet.
-fn refuse_what_is_not_there_yet(inputs: &RunInputs) -> Result<(), RunError> {
-    let field = match (&inputs.stages.rewards.is_empty(), &inputs.stages.credit) {
-        (false, _) => "reward",
-        (_, Some(_)) => "credit",
-        _ => return Ok(()),
-    };
-    let what = "online training (generate, reward, credit) is not part of this version".into();
-    Err(RunError::Recipe {
-        field,
-        what,
-        hint: "remove the table, or curate with a plugin that generates and judges".into(),
-    })
 }
 
 /// The policy as it is trained, and the reference.
@@ -213,6 +197,9 @@ impl<'a> Whole<'a> {
             models,
             optimizer: AdamW::new(&self.plan.train),
             rate: LearningRate::new(&self.plan.train, steps),
+            round: None,
+            sampled: None,
+            lines: Vec::new(),
             step: 0,
             steps,
         };
@@ -235,6 +222,7 @@ impl<'a> Whole<'a> {
         self.observer.event(Event::Begin { work: "train", total: Some(u64::from(training.steps)) });
         self.observer.event(Event::Advance { units: u64::from(training.step), note: "" });
         let is_due = |every: u32, step: u32| every > 0 && step.is_multiple_of(every);
+        let mut owes_checkpoint = false;
         while training.step < training.steps {
             // A checkpoint lies before the measurement of its step: who goes on from it measures first.
             if training.step > 0 && is_due(self.plan.measure.every, training.step) {
@@ -243,9 +231,13 @@ impl<'a> Whole<'a> {
             let start = Instant::now();
             let made = step(training);
             pass_on_lines(self.host, self.observer);
+            self.folder.rollouts(&std::mem::take(&mut training.lines))?;
             self.note(made?, start.elapsed().as_secs_f64())?;
-            if is_due(self.plan.train.checkpoint_every, training.step) || training.step == training.steps {
+            owes_checkpoint |= is_due(self.plan.train.checkpoint_every, training.step);
+            // What was sampled for several steps is in no checkpoint: it is written after the last of them.
+            if (owes_checkpoint && training.is_between_rounds()) || training.step == training.steps {
                 self.checkpoint(training)?;
+                owes_checkpoint = false;
             }
         }
         self.observer.event(Event::Finish);
@@ -258,7 +250,9 @@ impl<'a> Whole<'a> {
         self.sum_up(&record, &times);
         let line = MetricLine::new(&record, &times);
         self.folder.metric(&line)?;
-        let note = format!("loss {:.4}  {:.0} tokens/s", record.loss, line.tokens_per_second);
+        let reward = record.rollouts.as_ref().and_then(|rollouts| rollouts.numbers.get("reward"));
+        let reward = reward.map_or(String::new(), |reward| format!("reward {reward:.3}  "));
+        let note = format!("{reward}loss {:.4}  {:.0} tokens/s", record.loss, line.tokens_per_second);
         self.add(&Record::Step(record), &times)?;
         self.observer.event(Event::Advance { units: 1, note: &note });
         Ok(())
@@ -382,6 +376,9 @@ struct MetricLine {
     plugin_seconds: BTreeMap<Stage, f64>,
     /// The means of the numbers that plugins noted, by `plugin/name`.
     noted: BTreeMap<String, f64>,
+    /// In online training: means and counts of what was sampled.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    rollouts: BTreeMap<String, f64>,
 }
 
 impl MetricLine {
@@ -397,6 +394,7 @@ impl MetricLine {
             tokens_per_second: share(record.tokens as f64, times.total),
             plugin_seconds: times.plugins.clone(),
             noted: board::noted(&record.calls),
+            rollouts: record.rollouts.as_ref().map(|rollouts| rollouts.numbers.clone()).unwrap_or_default(),
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Floats count by their bits, examples by their JSON text. Nothing here depends on addresses, times or the order of hash maps.
 
-use tunesmith_core::data::{Cases, Evaluation, Example, Examples, TokenBatch, TrainingRow, Verdict};
+use tunesmith_core::data::{
+    Advantages, CHOSEN, Cases, Evaluation, Example, Examples, REJECTED, Rollouts, TokenBatch, TrainingRow, Verdict,
+};
 use tunesmith_core::digest::{self, PartsDigest};
 use tunesmith_core::stage::{Choice, Curated};
 
@@ -66,6 +68,15 @@ pub(crate) fn of_curated(curated: &Curated) -> String {
                 ("prefer", Some(*row), vec![chosen, rejected, provenance])
             }
             Choice::Drop { row, why } => ("drop", Some(*row), vec![why]),
+            Choice::Group { row, members, provenance } => {
+                parts.json(members);
+                ("group", Some(*row), vec![provenance])
+            }
+            Choice::AddGroup { messages, members, provenance, like } => {
+                parts.json(messages);
+                parts.json(members);
+                ("add-group", *like, vec![provenance])
+            }
         };
         parts.text(word);
         parts.number(row.map_or(u64::MAX, |row| row as u64));
@@ -133,6 +144,9 @@ pub(crate) fn of_token_batch(batch: &TokenBatch) -> String {
         parts.example(&row.example);
         parts.0.push(row.tokens.iter().flat_map(|token| token.to_le_bytes()).collect());
         parts.0.push(row.mask.iter().map(|is_trained| u8::from(*is_trained)).collect());
+        if !row.role.is_empty() {
+            parts.text(&row.role);
+        }
     }
     parts.digest()
 }
@@ -155,9 +169,70 @@ pub(crate) fn of_batch(micro: &MicroBatch, weights: &[f32], totals: &Totals) -> 
         parts.0.push(row.tokens.iter().flat_map(|token| token.to_le_bytes()).collect());
         parts.0.push(row.mask.iter().map(|is_trained| u8::from(*is_trained)).collect());
         parts.number(u64::from(group.unsigned_abs()));
-        parts.number(row.is_chosen.map_or(2, u64::from));
+        match row.role.as_str() {
+            REJECTED => parts.number(0),
+            CHOSEN => parts.number(1),
+            "" => parts.number(2),
+            role => parts.text(role),
+        }
+        if let Some(sampled) = &row.sampled {
+            parts.floats(&sampled.advantages);
+            parts.floats(sampled.old.as_deref().unwrap_or_default());
+            parts.number(u64::from(sampled.is_off_policy));
+            for (name, values) in &sampled.numbers {
+                parts.text(name);
+                parts.floats(values);
+            }
+        }
     }
     parts.floats(weights);
+    parts.digest()
+}
+
+/// Of rollouts, as rewards and credit see them.
+pub(crate) fn of_rollouts(rollouts: &Rollouts) -> String {
+    let mut parts = Parts::default();
+    parts.number(u64::from(rollouts.step));
+    for rollout in &rollouts.rollouts {
+        parts.example(&rollout.example);
+        parts.number(u64::from(rollout.group));
+        parts.text(&rollout.completion);
+        parts.0.push(rollout.tokens.iter().flat_map(|token| token.to_le_bytes()).collect());
+        parts.number(u64::from(rollout.is_finished) | u64::from(rollout.is_off_policy) << 1);
+    }
+    for reward in &rollouts.rewards {
+        parts.text(&reward.name);
+        parts.floats(&[reward.weight]);
+        parts.text(&of_scores(&reward.scores));
+    }
+    parts.digest()
+}
+
+pub(crate) fn of_scores(scores: &[Option<f32>]) -> String {
+    let mut parts = Parts::default();
+    for score in scores {
+        parts.number(score.map_or(u64::MAX, |score| u64::from(score.to_bits())));
+    }
+    parts.digest()
+}
+
+/// Of what `credit` said, and of what it attached.
+pub(crate) fn of_advantages(advantages: &Advantages, rollouts: &Rollouts) -> String {
+    let mut parts = Parts::default();
+    match advantages {
+        Advantages::PerRollout(values) => {
+            parts.text("per-rollout");
+            parts.floats(values);
+        }
+        Advantages::PerToken(values) => {
+            parts.text("per-token");
+            parts.floats(values);
+        }
+    }
+    for (name, values) in rollouts.attached.all() {
+        parts.text(&name);
+        parts.floats(&values);
+    }
     parts.digest()
 }
 

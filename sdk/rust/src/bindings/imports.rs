@@ -78,7 +78,7 @@ pub mod tunesmith {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/settings@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/settings@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "json"]
                         fn wit_import1(_: *mut u8);
@@ -124,7 +124,7 @@ pub mod tunesmith {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/random@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/random@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "integers"]
                         fn wit_import1(_: i32, _: *mut u8);
@@ -163,7 +163,7 @@ pub mod tunesmith {
                     );
                     let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/random@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/random@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "uniforms"]
                         fn wit_import1(_: i32, _: *mut u8);
@@ -238,7 +238,7 @@ pub mod tunesmith {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/log@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/log@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "write"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -259,7 +259,7 @@ pub mod tunesmith {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/log@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/log@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "metric"]
                         fn wit_import1(_: *mut u8, _: usize, _: f64);
@@ -280,7 +280,7 @@ pub mod tunesmith {
                     let ptr0 = vec0.as_ptr().cast::<u8>();
                     let len0 = vec0.len();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/log@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/log@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "skip"]
                         fn wit_import1(_: i32, _: *mut u8, _: usize);
@@ -290,6 +290,141 @@ pub mod tunesmith {
                         unreachable!()
                     }
                     wit_import1(_rt::as_i32(&row), ptr0.cast_mut(), len0);
+                }
+            }
+        }
+        /// Numbers that the host keeps for a plugin by example: over steps, phases and checkpoints. Each plugin has its own.
+        #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
+        pub mod store {
+            #[used]
+            #[doc(hidden)]
+            static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
+            use super::super::super::_rt;
+            #[allow(unused_unsafe, clippy::all)]
+            /// The number of this name for each example, none where there is none yet.
+            #[allow(async_fn_in_trait)]
+            pub fn read(
+                name: &str,
+                ids: &[u64],
+            ) -> _rt::Vec<::core::option::Option<f64>> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 2 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 2
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = ids;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "tunesmith:method/store@0.1.2")]
+                    unsafe extern "C" {
+                        #[link_name = "read"]
+                        fn wit_import3(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import3(ptr0.cast_mut(), len0, ptr1.cast_mut(), len1, ptr2);
+                    let l4 = *ptr2.add(0).cast::<*mut u8>();
+                    let l5 = *ptr2
+                        .add(::core::mem::size_of::<*const u8>())
+                        .cast::<usize>();
+                    let base8 = l4;
+                    let len8 = l5;
+                    let mut result8 = _rt::Vec::with_capacity(len8);
+                    for i in 0..len8 {
+                        let base = base8.add(i * 16);
+                        let e8 = {
+                            let l6 = i32::from(*base.add(0).cast::<u8>());
+                            match l6 {
+                                0 => None,
+                                1 => {
+                                    let e = {
+                                        let l7 = *base.add(8).cast::<f64>();
+                                        l7
+                                    };
+                                    Some(e)
+                                }
+                                _ => _rt::invalid_enum_discriminant(),
+                            }
+                        };
+                        result8.push(e8);
+                    }
+                    _rt::cabi_dealloc(base8, len8 * 16, 8);
+                    let result9 = result8;
+                    result9
+                }
+            }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Keeps one finite number per example. Lists of other lengths, and numbers that are not finite, trap.
+            #[allow(async_fn_in_trait)]
+            pub fn write(name: &str, ids: &[u64], values: &[f64]) -> () {
+                unsafe {
+                    let vec0 = name;
+                    let ptr0 = vec0.as_ptr().cast::<u8>();
+                    let len0 = vec0.len();
+                    let vec1 = ids;
+                    let ptr1 = vec1.as_ptr().cast::<u8>();
+                    let len1 = vec1.len();
+                    let vec2 = values;
+                    let ptr2 = vec2.as_ptr().cast::<u8>();
+                    let len2 = vec2.len();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "tunesmith:method/store@0.1.2")]
+                    unsafe extern "C" {
+                        #[link_name = "write"]
+                        fn wit_import3(
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                        );
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import3(
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                        _: *mut u8,
+                        _: usize,
+                    ) {
+                        unreachable!()
+                    }
+                    wit_import3(
+                        ptr0.cast_mut(),
+                        len0,
+                        ptr1.cast_mut(),
+                        len1,
+                        ptr2.cast_mut(),
+                        len2,
+                    );
                 }
             }
         }
@@ -365,7 +500,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]tensor"]
                         fn drop(_: i32);
@@ -392,7 +527,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.from-floats"]
                             fn wit_import2(
@@ -434,7 +569,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.from-ints"]
                             fn wit_import2(
@@ -476,7 +611,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.from-float-bytes"]
                             fn wit_import2(
@@ -515,7 +650,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.full"]
                             fn wit_import1(_: f32, _: *mut u8, _: usize) -> i32;
@@ -544,7 +679,7 @@ pub mod tunesmith {
                 pub fn arange(start: i32, end: i32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.arange"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -581,7 +716,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]tensor.concat"]
                             fn wit_import1(_: *mut u8, _: usize, _: i32) -> i32;
@@ -618,7 +753,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.shape"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -647,7 +782,7 @@ pub mod tunesmith {
                 pub fn kind(&self) -> Kind {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.kind"]
                             fn wit_import0(_: i32) -> i32;
@@ -668,7 +803,7 @@ pub mod tunesmith {
                 pub fn to_float(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.to-float"]
                             fn wit_import0(_: i32) -> i32;
@@ -689,7 +824,7 @@ pub mod tunesmith {
                 pub fn to_int(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.to-int"]
                             fn wit_import0(_: i32) -> i32;
@@ -710,7 +845,7 @@ pub mod tunesmith {
                 pub fn detach(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.detach"]
                             fn wit_import0(_: i32) -> i32;
@@ -734,7 +869,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.reshape"]
                             fn wit_import1(_: i32, _: *mut u8, _: usize) -> i32;
@@ -766,7 +901,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.permute"]
                             fn wit_import1(_: i32, _: *mut u8, _: usize) -> i32;
@@ -795,7 +930,7 @@ pub mod tunesmith {
                 pub fn slice(&self, dim: u32, start: u32, end: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.slice"]
                             fn wit_import0(_: i32, _: i32, _: i32, _: i32) -> i32;
@@ -829,7 +964,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.expand"]
                             fn wit_import1(_: i32, _: *mut u8, _: usize) -> i32;
@@ -858,7 +993,7 @@ pub mod tunesmith {
                 pub fn gather(&self, dim: u32, index: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.gather"]
                             fn wit_import0(_: i32, _: i32, _: i32) -> i32;
@@ -883,7 +1018,7 @@ pub mod tunesmith {
                 pub fn index_select(&self, dim: u32, index: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.index-select"]
                             fn wit_import0(_: i32, _: i32, _: i32) -> i32;
@@ -908,7 +1043,7 @@ pub mod tunesmith {
                 pub fn choose(&self, condition: &Tensor, otherwise: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.choose"]
                             fn wit_import0(_: i32, _: i32, _: i32) -> i32;
@@ -933,7 +1068,7 @@ pub mod tunesmith {
                 pub fn masked_fill(&self, mask: &Tensor, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.masked-fill"]
                             fn wit_import0(_: i32, _: i32, _: f32) -> i32;
@@ -958,7 +1093,7 @@ pub mod tunesmith {
                 pub fn add(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.add"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -982,7 +1117,7 @@ pub mod tunesmith {
                 pub fn sub(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sub"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1006,7 +1141,7 @@ pub mod tunesmith {
                 pub fn mul(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mul"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1030,7 +1165,7 @@ pub mod tunesmith {
                 pub fn div(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.div"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1054,7 +1189,7 @@ pub mod tunesmith {
                 pub fn maximum(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.maximum"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1078,7 +1213,7 @@ pub mod tunesmith {
                 pub fn minimum(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.minimum"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1102,7 +1237,7 @@ pub mod tunesmith {
                 pub fn add_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.add-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1126,7 +1261,7 @@ pub mod tunesmith {
                 pub fn mul_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mul-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1150,7 +1285,7 @@ pub mod tunesmith {
                 pub fn pow_scalar(&self, exponent: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.pow-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1174,7 +1309,7 @@ pub mod tunesmith {
                 pub fn equal(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.equal"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1198,7 +1333,7 @@ pub mod tunesmith {
                 pub fn greater(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1222,7 +1357,7 @@ pub mod tunesmith {
                 pub fn greater_equal(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater-equal"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1246,7 +1381,7 @@ pub mod tunesmith {
                 pub fn greater_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1270,7 +1405,7 @@ pub mod tunesmith {
                 pub fn greater_equal_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.greater-equal-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1294,7 +1429,7 @@ pub mod tunesmith {
                 pub fn equal_scalar(&self, value: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.equal-scalar"]
                             fn wit_import0(_: i32, _: f32) -> i32;
@@ -1318,7 +1453,7 @@ pub mod tunesmith {
                 pub fn neg(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.neg"]
                             fn wit_import0(_: i32) -> i32;
@@ -1339,7 +1474,7 @@ pub mod tunesmith {
                 pub fn abs(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.abs"]
                             fn wit_import0(_: i32) -> i32;
@@ -1360,7 +1495,7 @@ pub mod tunesmith {
                 pub fn exp(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.exp"]
                             fn wit_import0(_: i32) -> i32;
@@ -1381,7 +1516,7 @@ pub mod tunesmith {
                 pub fn log(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.log"]
                             fn wit_import0(_: i32) -> i32;
@@ -1402,7 +1537,7 @@ pub mod tunesmith {
                 pub fn sqrt(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sqrt"]
                             fn wit_import0(_: i32) -> i32;
@@ -1423,7 +1558,7 @@ pub mod tunesmith {
                 pub fn tanh(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.tanh"]
                             fn wit_import0(_: i32) -> i32;
@@ -1444,7 +1579,7 @@ pub mod tunesmith {
                 pub fn sigmoid(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sigmoid"]
                             fn wit_import0(_: i32) -> i32;
@@ -1465,7 +1600,7 @@ pub mod tunesmith {
                 pub fn softplus(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.softplus"]
                             fn wit_import0(_: i32) -> i32;
@@ -1486,7 +1621,7 @@ pub mod tunesmith {
                 pub fn relu(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.relu"]
                             fn wit_import0(_: i32) -> i32;
@@ -1507,7 +1642,7 @@ pub mod tunesmith {
                 pub fn clamp(&self, low: f32, high: f32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.clamp"]
                             fn wit_import0(_: i32, _: f32, _: f32) -> i32;
@@ -1532,7 +1667,7 @@ pub mod tunesmith {
                 pub fn sum(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sum"]
                             fn wit_import0(_: i32) -> i32;
@@ -1553,7 +1688,7 @@ pub mod tunesmith {
                 pub fn mean(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mean"]
                             fn wit_import0(_: i32) -> i32;
@@ -1574,7 +1709,7 @@ pub mod tunesmith {
                 pub fn sum_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sum-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1595,7 +1730,7 @@ pub mod tunesmith {
                 pub fn mean_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.mean-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1616,7 +1751,7 @@ pub mod tunesmith {
                 pub fn max_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.max-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1637,7 +1772,7 @@ pub mod tunesmith {
                 pub fn min_dim(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.min-dim"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1658,7 +1793,7 @@ pub mod tunesmith {
                 pub fn argmax(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.argmax"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1679,7 +1814,7 @@ pub mod tunesmith {
                 pub fn cumsum(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.cumsum"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1706,7 +1841,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.topk"]
                             fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
@@ -1749,7 +1884,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.sort"]
                             fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
@@ -1789,7 +1924,7 @@ pub mod tunesmith {
                 pub fn softmax(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.softmax"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1810,7 +1945,7 @@ pub mod tunesmith {
                 pub fn log_softmax(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.log-softmax"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1831,7 +1966,7 @@ pub mod tunesmith {
                 pub fn logsumexp(&self, dim: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.logsumexp"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1852,7 +1987,7 @@ pub mod tunesmith {
                 pub fn matmul(&self, other: &Tensor) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.matmul"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -1888,7 +2023,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.read"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1929,7 +2064,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.read-ints"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -1970,7 +2105,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/tensors@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]tensor.read-bytes"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2026,7 +2161,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]examples"]
                         fn drop(_: i32);
@@ -2070,7 +2205,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]training-set"]
                         fn drop(_: i32);
@@ -2091,7 +2226,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -2124,7 +2259,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.ids"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2165,7 +2300,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2231,7 +2366,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.completions"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2307,7 +2442,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.messages"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2371,7 +2506,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -2441,7 +2576,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -2510,7 +2645,7 @@ pub mod tunesmith {
                 pub fn round(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]examples.round"]
                             fn wit_import0(_: i32) -> i32;
@@ -2534,7 +2669,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.keep"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize);
@@ -2575,7 +2710,7 @@ pub mod tunesmith {
                         let ptr1 = vec1.as_ptr().cast::<u8>();
                         let len1 = vec1.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.replace"]
                             fn wit_import2(
@@ -2635,7 +2770,7 @@ pub mod tunesmith {
                             None => (0i32, 0i32),
                         };
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.add"]
                             fn wit_import4(
@@ -2700,7 +2835,7 @@ pub mod tunesmith {
                         let ptr2 = vec2.as_ptr().cast::<u8>();
                         let len2 = vec2.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.prefer"]
                             fn wit_import3(
@@ -2742,6 +2877,232 @@ pub mod tunesmith {
             }
             impl TrainingSet {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Trains on several completions of the row's prompt, which are in one micro-batch, in this order and under one group number.
+                ///
+                /// `roles` says what each is for: one lower-case word of letters, digits and hyphens per completion, such as `chosen`, `rejected`, `gold`,
+                /// `negative`, `mismatched`. What they mean is the objective's to say. A row may be preferred and grouped several times.
+                #[allow(async_fn_in_trait)]
+                pub fn group(
+                    &self,
+                    row: u32,
+                    roles: &[_rt::String],
+                    completions: &[_rt::String],
+                    provenance: &str,
+                ) -> () {
+                    unsafe {
+                        let vec1 = roles;
+                        let len1 = vec1.len();
+                        let layout1 = _rt::alloc::Layout::from_size_align(
+                                vec1.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            )
+                            .unwrap();
+                        let (result1, _cleanup1) = wit_bindgen::rt::Cleanup::new(
+                            layout1,
+                        );
+                        for (i, e) in vec1.into_iter().enumerate() {
+                            let base = result1
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            {
+                                let vec0 = e;
+                                let ptr0 = vec0.as_ptr().cast::<u8>();
+                                let len0 = vec0.len();
+                                *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len0;
+                                *base.add(0).cast::<*mut u8>() = ptr0.cast_mut();
+                            }
+                        }
+                        let vec3 = completions;
+                        let len3 = vec3.len();
+                        let layout3 = _rt::alloc::Layout::from_size_align(
+                                vec3.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            )
+                            .unwrap();
+                        let (result3, _cleanup3) = wit_bindgen::rt::Cleanup::new(
+                            layout3,
+                        );
+                        for (i, e) in vec3.into_iter().enumerate() {
+                            let base = result3
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            {
+                                let vec2 = e;
+                                let ptr2 = vec2.as_ptr().cast::<u8>();
+                                let len2 = vec2.len();
+                                *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len2;
+                                *base.add(0).cast::<*mut u8>() = ptr2.cast_mut();
+                            }
+                        }
+                        let vec4 = provenance;
+                        let ptr4 = vec4.as_ptr().cast::<u8>();
+                        let len4 = vec4.len();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]training-set.group"]
+                            fn wit_import5(
+                                _: i32,
+                                _: i32,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                            );
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import5(
+                            _: i32,
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import5(
+                            (self).handle() as i32,
+                            _rt::as_i32(&row),
+                            result1,
+                            len1,
+                            result3,
+                            len3,
+                            ptr4.cast_mut(),
+                            len4,
+                        );
+                    }
+                }
+            }
+            impl TrainingSet {
+                #[allow(unused_unsafe, clippy::all)]
+                /// As `group`, for a conversation of the plugin's own: a JSON list of `{"role", "content"}` objects; text that is no such list traps.
+                ///
+                /// One completion with the empty role is an ordinary row. The columns are those of `like` if given.
+                #[allow(async_fn_in_trait)]
+                pub fn add_group(
+                    &self,
+                    conversation: &str,
+                    roles: &[_rt::String],
+                    completions: &[_rt::String],
+                    provenance: &str,
+                    like: ::core::option::Option<u32>,
+                ) -> () {
+                    unsafe {
+                        let vec0 = conversation;
+                        let ptr0 = vec0.as_ptr().cast::<u8>();
+                        let len0 = vec0.len();
+                        let vec2 = roles;
+                        let len2 = vec2.len();
+                        let layout2 = _rt::alloc::Layout::from_size_align(
+                                vec2.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            )
+                            .unwrap();
+                        let (result2, _cleanup2) = wit_bindgen::rt::Cleanup::new(
+                            layout2,
+                        );
+                        for (i, e) in vec2.into_iter().enumerate() {
+                            let base = result2
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            {
+                                let vec1 = e;
+                                let ptr1 = vec1.as_ptr().cast::<u8>();
+                                let len1 = vec1.len();
+                                *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len1;
+                                *base.add(0).cast::<*mut u8>() = ptr1.cast_mut();
+                            }
+                        }
+                        let vec4 = completions;
+                        let len4 = vec4.len();
+                        let layout4 = _rt::alloc::Layout::from_size_align(
+                                vec4.len() * (2 * ::core::mem::size_of::<*const u8>()),
+                                ::core::mem::size_of::<*const u8>(),
+                            )
+                            .unwrap();
+                        let (result4, _cleanup4) = wit_bindgen::rt::Cleanup::new(
+                            layout4,
+                        );
+                        for (i, e) in vec4.into_iter().enumerate() {
+                            let base = result4
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            {
+                                let vec3 = e;
+                                let ptr3 = vec3.as_ptr().cast::<u8>();
+                                let len3 = vec3.len();
+                                *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>() = len3;
+                                *base.add(0).cast::<*mut u8>() = ptr3.cast_mut();
+                            }
+                        }
+                        let vec5 = provenance;
+                        let ptr5 = vec5.as_ptr().cast::<u8>();
+                        let len5 = vec5.len();
+                        let (result6_0, result6_1) = match like {
+                            Some(e) => (1i32, _rt::as_i32(e)),
+                            None => (0i32, 0i32),
+                        };
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]training-set.add-group"]
+                            fn wit_import7(
+                                _: i32,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                                _: i32,
+                                _: i32,
+                            );
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import7(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: i32,
+                            _: i32,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import7(
+                            (self).handle() as i32,
+                            ptr0.cast_mut(),
+                            len0,
+                            result2,
+                            len2,
+                            result4,
+                            len4,
+                            ptr5.cast_mut(),
+                            len5,
+                            result6_0,
+                            result6_1,
+                        );
+                    }
+                }
+            }
+            impl TrainingSet {
+                #[allow(unused_unsafe, clippy::all)]
                 /// Leaves the row out. Reasons are counted by their text, so keep it free of numbers.
                 #[allow(async_fn_in_trait)]
                 pub fn omit(&self, row: u32, why: &str) -> () {
@@ -2750,7 +3111,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.omit"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize);
@@ -2783,7 +3144,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/data@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/data@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]training-set.note"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize, _: f64);
@@ -2843,7 +3204,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]cases"]
                         fn drop(_: i32);
@@ -2912,7 +3273,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]rollouts"]
                         fn drop(_: i32);
@@ -2952,7 +3313,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]evaluation"]
                         fn drop(_: i32);
@@ -2973,7 +3334,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -3006,7 +3367,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3070,7 +3431,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.answers"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3136,7 +3497,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.references"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3212,7 +3573,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.rivals"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3288,7 +3649,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3358,7 +3719,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cases.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -3427,7 +3788,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -3460,7 +3821,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.ids"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3501,7 +3862,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.groups"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3542,7 +3903,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3589,6 +3950,518 @@ pub mod tunesmith {
             }
             impl Rollouts {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The whole conversation before each rollout, as `examples.messages`.
+                #[allow(async_fn_in_trait)]
+                pub fn messages(&self) -> _rt::Vec<_rt::String> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]rollouts.messages"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let base7 = l2;
+                        let len7 = l3;
+                        let mut result7 = _rt::Vec::with_capacity(len7);
+                        for i in 0..len7 {
+                            let base = base7
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            let e7 = {
+                                let l4 = *base.add(0).cast::<*mut u8>();
+                                let l5 = *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            result7.push(e7);
+                        }
+                        _rt::cabi_dealloc(
+                            base7,
+                            len7 * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
+                        let result8 = result7;
+                        result8
+                    }
+                }
+            }
+            impl Rollouts {
+                #[allow(unused_unsafe, clippy::all)]
+                /// Whether each completion was given, not sampled: the gold completion that the recipe adds to each group.
+                #[allow(async_fn_in_trait)]
+                pub fn off_policy(&self) -> _rt::Vec<bool> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]rollouts.off-policy"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let base5 = l2;
+                        let len5 = l3;
+                        let mut result5 = _rt::Vec::with_capacity(len5);
+                        for i in 0..len5 {
+                            let base = base5.add(i * 1);
+                            let e5 = {
+                                let l4 = i32::from(*base.add(0).cast::<u8>());
+                                _rt::bool_lift(l4 as u8)
+                            };
+                            result5.push(e5);
+                        }
+                        _rt::cabi_dealloc(base5, len5 * 1, 1);
+                        let result6 = result5;
+                        result6
+                    }
+                }
+            }
+            impl Rollouts {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The names of the recipe's rewards, in its order. Only in `credit`; empty elsewhere.
+                #[allow(async_fn_in_trait)]
+                pub fn reward_names(&self) -> _rt::Vec<_rt::String> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]rollouts.reward-names"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let base7 = l2;
+                        let len7 = l3;
+                        let mut result7 = _rt::Vec::with_capacity(len7);
+                        for i in 0..len7 {
+                            let base = base7
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            let e7 = {
+                                let l4 = *base.add(0).cast::<*mut u8>();
+                                let l5 = *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            result7.push(e7);
+                        }
+                        _rt::cabi_dealloc(
+                            base7,
+                            len7 * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
+                        let result8 = result7;
+                        result8
+                    }
+                }
+            }
+            impl Rollouts {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The factor of each reward in the sum at this step, in the same order.
+                #[allow(async_fn_in_trait)]
+                pub fn reward_weights(&self) -> _rt::Vec<f32> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]rollouts.reward-weights"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let len4 = l3;
+                        let result5 = <_ as From<
+                            _rt::Vec<_>,
+                        >>::from(_rt::Vec::from_raw_parts(l2.cast(), len4, len4));
+                        result5
+                    }
+                }
+            }
+            impl Rollouts {
+                #[allow(unused_unsafe, clippy::all)]
+                /// One reward by itself, without its factor: one entry per rollout, none where it does not apply. Only in `credit`.
+                #[allow(async_fn_in_trait)]
+                pub fn rewards(
+                    &self,
+                    name: &str,
+                ) -> ::core::result::Result<
+                    _rt::Vec<::core::option::Option<f32>>,
+                    Error,
+                > {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let vec0 = name;
+                        let ptr0 = vec0.as_ptr().cast::<u8>();
+                        let len0 = vec0.len();
+                        let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]rollouts.rewards"]
+                            fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import2(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import2((self).handle() as i32, ptr0.cast_mut(), len0, ptr1);
+                        let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                        let result20 = match l3 {
+                            0 => {
+                                let e = {
+                                    let l4 = *ptr1
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<*mut u8>();
+                                    let l5 = *ptr1
+                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                        .cast::<usize>();
+                                    let base8 = l4;
+                                    let len8 = l5;
+                                    let mut result8 = _rt::Vec::with_capacity(len8);
+                                    for i in 0..len8 {
+                                        let base = base8.add(i * 8);
+                                        let e8 = {
+                                            let l6 = i32::from(*base.add(0).cast::<u8>());
+                                            match l6 {
+                                                0 => None,
+                                                1 => {
+                                                    let e = {
+                                                        let l7 = *base.add(4).cast::<f32>();
+                                                        l7
+                                                    };
+                                                    Some(e)
+                                                }
+                                                _ => _rt::invalid_enum_discriminant(),
+                                            }
+                                        };
+                                        result8.push(e8);
+                                    }
+                                    _rt::cabi_dealloc(base8, len8 * 8, 4);
+                                    result8
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l9 = i32::from(
+                                        *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V19;
+                                    let v19 = match l9 {
+                                        0 => {
+                                            let e19 = {
+                                                let l10 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l11 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len12 = l11;
+                                                let bytes12 = _rt::Vec::from_raw_parts(
+                                                    l10.cast(),
+                                                    len12,
+                                                    len12,
+                                                );
+                                                _rt::string_lift(bytes12)
+                                            };
+                                            V19::BadSettings(e19)
+                                        }
+                                        1 => {
+                                            let e19 = {
+                                                let l13 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l14 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len15 = l14;
+                                                let bytes15 = _rt::Vec::from_raw_parts(
+                                                    l13.cast(),
+                                                    len15,
+                                                    len15,
+                                                );
+                                                _rt::string_lift(bytes15)
+                                            };
+                                            V19::Unsupported(e19)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e19 = {
+                                                let l16 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l17 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len18 = l17;
+                                                let bytes18 = _rt::Vec::from_raw_parts(
+                                                    l16.cast(),
+                                                    len18,
+                                                    len18,
+                                                );
+                                                _rt::string_lift(bytes18)
+                                            };
+                                            V19::Other(e19)
+                                        }
+                                    };
+                                    v19
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result20
+                    }
+                }
+            }
+            impl Rollouts {
+                #[allow(unused_unsafe, clippy::all)]
+                /// Gives the objective a named number per sampled token, flat in the order of the rollouts, finite: `batch.token-numbers`. Only in `credit`.
+                ///
+                /// A second list of the same name replaces the first. Another length, and numbers that are not finite, trap.
+                #[allow(async_fn_in_trait)]
+                pub fn attach(
+                    &self,
+                    name: &str,
+                    values: &[f32],
+                ) -> ::core::result::Result<(), Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let vec0 = name;
+                        let ptr0 = vec0.as_ptr().cast::<u8>();
+                        let len0 = vec0.len();
+                        let vec1 = values;
+                        let ptr1 = vec1.as_ptr().cast::<u8>();
+                        let len1 = vec1.len();
+                        let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]rollouts.attach"]
+                            fn wit_import3(
+                                _: i32,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                                _: usize,
+                                _: *mut u8,
+                            );
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import3(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import3(
+                            (self).handle() as i32,
+                            ptr0.cast_mut(),
+                            len0,
+                            ptr1.cast_mut(),
+                            len1,
+                            ptr2,
+                        );
+                        let l4 = i32::from(*ptr2.add(0).cast::<u8>());
+                        let result16 = match l4 {
+                            0 => {
+                                let e = ();
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l5 = i32::from(
+                                        *ptr2.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V15;
+                                    let v15 = match l5 {
+                                        0 => {
+                                            let e15 = {
+                                                let l6 = *ptr2
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l7 = *ptr2
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len8 = l7;
+                                                let bytes8 = _rt::Vec::from_raw_parts(
+                                                    l6.cast(),
+                                                    len8,
+                                                    len8,
+                                                );
+                                                _rt::string_lift(bytes8)
+                                            };
+                                            V15::BadSettings(e15)
+                                        }
+                                        1 => {
+                                            let e15 = {
+                                                let l9 = *ptr2
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l10 = *ptr2
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len11 = l10;
+                                                let bytes11 = _rt::Vec::from_raw_parts(
+                                                    l9.cast(),
+                                                    len11,
+                                                    len11,
+                                                );
+                                                _rt::string_lift(bytes11)
+                                            };
+                                            V15::Unsupported(e15)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e15 = {
+                                                let l12 = *ptr2
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l13 = *ptr2
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len14 = l13;
+                                                let bytes14 = _rt::Vec::from_raw_parts(
+                                                    l12.cast(),
+                                                    len14,
+                                                    len14,
+                                                );
+                                                _rt::string_lift(bytes14)
+                                            };
+                                            V15::Other(e15)
+                                        }
+                                    };
+                                    v15
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result16
+                    }
+                }
+            }
+            impl Rollouts {
+                #[allow(unused_unsafe, clippy::all)]
                 /// The sampled text, without special tokens.
                 #[allow(async_fn_in_trait)]
                 pub fn completions(&self) -> _rt::Vec<_rt::String> {
@@ -3606,7 +4479,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.completions"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3670,7 +4543,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.finished"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3720,7 +4593,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.lengths"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3763,7 +4636,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.references"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3839,7 +4712,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -3909,7 +4782,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -3973,7 +4846,8 @@ pub mod tunesmith {
             }
             impl Rollouts {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Log-probabilities of all sampled tokens, flat in the order of the rollouts, under `policy`, `old` or `reference`.
+                /// Log-probabilities of all sampled tokens, flat in the order of the rollouts, under `policy`, `old` or `reference`, at the temperature at
+                /// which they were sampled and without cuts. While rewards and advantages are made, `policy` and `old` are the same.
                 #[allow(async_fn_in_trait)]
                 pub fn token_logprobs(
                     &self,
@@ -3996,7 +4870,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.token-logprobs"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4103,7 +4977,10 @@ pub mod tunesmith {
             }
             impl Rollouts {
                 #[allow(unused_unsafe, clippy::all)]
-                /// A named number per sampled token, flat: `value` is the value head's estimate, if a plugin declares one.
+                /// A named number per sampled token, flat: `value` is the value head's estimate before the token, if the objective's plugin declares one.
+                ///
+                /// A value head is an extra parameter `value` of the hidden size, and if it is declared `value-bias` of one element: the estimate is the product
+                /// with the last hidden state that predicts the token, and the bias.
                 #[allow(async_fn_in_trait)]
                 pub fn token_numbers(
                     &self,
@@ -4126,7 +5003,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.token-numbers"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4238,7 +5115,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]rollouts.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -4271,7 +5148,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.name"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4299,7 +5176,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -4332,7 +5209,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.prompts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4396,7 +5273,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.answers"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4460,7 +5337,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.finished"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4512,7 +5389,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.references"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4588,7 +5465,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4658,7 +5535,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4746,7 +5623,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/answers@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]evaluation.statistic"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -4821,7 +5698,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]token-batch"]
                         fn drop(_: i32);
@@ -4865,7 +5742,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]batch"]
                         fn drop(_: i32);
@@ -4886,7 +5763,7 @@ pub mod tunesmith {
                 pub fn len(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.len"]
                             fn wit_import0(_: i32) -> i32;
@@ -4919,7 +5796,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.ids"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -4943,6 +5820,70 @@ pub mod tunesmith {
             }
             impl TokenBatch {
                 #[allow(unused_unsafe, clippy::all)]
+                /// What each row is for, as `batch.roles`.
+                #[allow(async_fn_in_trait)]
+                pub fn roles(&self) -> _rt::Vec<_rt::String> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]token-batch.roles"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let base7 = l2;
+                        let len7 = l3;
+                        let mut result7 = _rt::Vec::with_capacity(len7);
+                        for i in 0..len7 {
+                            let base = base7
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            let e7 = {
+                                let l4 = *base.add(0).cast::<*mut u8>();
+                                let l5 = *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            result7.push(e7);
+                        }
+                        _rt::cabi_dealloc(
+                            base7,
+                            len7 * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
+                        let result8 = result7;
+                        result8
+                    }
+                }
+            }
+            impl TokenBatch {
+                #[allow(unused_unsafe, clippy::all)]
                 /// Where each row starts in the flat lists: `len + 1` numbers.
                 #[allow(async_fn_in_trait)]
                 pub fn offsets(&self) -> _rt::Vec<u32> {
@@ -4960,7 +5901,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.offsets"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5001,7 +5942,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.tokens"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5042,7 +5983,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.mask"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5092,7 +6033,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.texts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5156,7 +6097,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.messages"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5222,7 +6163,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.row-texts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5366,7 +6307,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.completion-starts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5488,7 +6429,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.starts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5607,7 +6548,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.ends"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5732,7 +6673,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.token-logprobs"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -5856,7 +6797,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.columns"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -5926,7 +6867,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.column"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -5995,7 +6936,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]token-batch.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -6016,7 +6957,7 @@ pub mod tunesmith {
                 pub fn rows(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.rows"]
                             fn wit_import0(_: i32) -> i32;
@@ -6037,7 +6978,7 @@ pub mod tunesmith {
                 pub fn tokens(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.tokens"]
                             fn wit_import0(_: i32) -> i32;
@@ -6060,7 +7001,7 @@ pub mod tunesmith {
                 pub fn mask(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.mask"]
                             fn wit_import0(_: i32) -> i32;
@@ -6083,7 +7024,7 @@ pub mod tunesmith {
                 pub fn weights(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.weights"]
                             fn wit_import0(_: i32) -> i32;
@@ -6112,7 +7053,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.advantages"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -6144,7 +7085,8 @@ pub mod tunesmith {
                 #[allow(unused_unsafe, clippy::all)]
                 /// Log-probability of each token, [B, T]; 0.0 where `mask` is 0.0. `under` is `policy` (with gradient), `reference` or `old` (without).
                 ///
-                /// One fused operation of the host: no [B, T, vocabulary] tensor is kept.
+                /// `old` is the policy that sampled the rollouts, at their temperature, and 0.0 for rows that were given; outside online training it is the
+                /// policy as it is. One fused operation of the host: no [B, T, vocabulary] tensor is kept.
                 #[allow(async_fn_in_trait)]
                 pub fn token_logprobs(
                     &self,
@@ -6167,7 +7109,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.token-logprobs"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -6270,12 +7212,783 @@ pub mod tunesmith {
             }
             impl Batch {
                 #[allow(unused_unsafe, clippy::all)]
+                /// As `token-logprobs`, of logits that are divided by this temperature, which is above 0.0; else traps.
+                #[allow(async_fn_in_trait)]
+                pub fn token_logprobs_at(
+                    &self,
+                    under: &str,
+                    temperature: f32,
+                ) -> ::core::result::Result<Tensor, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let vec0 = under;
+                        let ptr0 = vec0.as_ptr().cast::<u8>();
+                        let len0 = vec0.len();
+                        let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.token-logprobs-at"]
+                            fn wit_import2(
+                                _: i32,
+                                _: *mut u8,
+                                _: usize,
+                                _: f32,
+                                _: *mut u8,
+                            );
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import2(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: f32,
+                            _: *mut u8,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import2(
+                            (self).handle() as i32,
+                            ptr0.cast_mut(),
+                            len0,
+                            _rt::as_f32(&temperature),
+                            ptr1,
+                        );
+                        let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                        let result16 = match l3 {
+                            0 => {
+                                let e = {
+                                    let l4 = *ptr1
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                                        l4 as u32,
+                                    )
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l5 = i32::from(
+                                        *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V15;
+                                    let v15 = match l5 {
+                                        0 => {
+                                            let e15 = {
+                                                let l6 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l7 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len8 = l7;
+                                                let bytes8 = _rt::Vec::from_raw_parts(
+                                                    l6.cast(),
+                                                    len8,
+                                                    len8,
+                                                );
+                                                _rt::string_lift(bytes8)
+                                            };
+                                            V15::BadSettings(e15)
+                                        }
+                                        1 => {
+                                            let e15 = {
+                                                let l9 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l10 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len11 = l10;
+                                                let bytes11 = _rt::Vec::from_raw_parts(
+                                                    l9.cast(),
+                                                    len11,
+                                                    len11,
+                                                );
+                                                _rt::string_lift(bytes11)
+                                            };
+                                            V15::Unsupported(e15)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e15 = {
+                                                let l12 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l13 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len14 = l13;
+                                                let bytes14 = _rt::Vec::from_raw_parts(
+                                                    l12.cast(),
+                                                    len14,
+                                                    len14,
+                                                );
+                                                _rt::string_lift(bytes14)
+                                            };
+                                            V15::Other(e15)
+                                        }
+                                    };
+                                    v15
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result16
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The entropy of the policy's distribution that predicts each token, at this temperature, [B, T]; 0.0 where `mask` is 0.0. With gradient.
+                #[allow(async_fn_in_trait)]
+                pub fn token_entropies(
+                    &self,
+                    temperature: f32,
+                ) -> ::core::result::Result<Tensor, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.token-entropies"]
+                            fn wit_import1(_: i32, _: f32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: f32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1(
+                            (self).handle() as i32,
+                            _rt::as_f32(&temperature),
+                            ptr0,
+                        );
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result15 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                                        l3 as u32,
+                                    )
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l4 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V14;
+                                    let v14 = match l4 {
+                                        0 => {
+                                            let e14 = {
+                                                let l5 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l6 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len7 = l6;
+                                                let bytes7 = _rt::Vec::from_raw_parts(
+                                                    l5.cast(),
+                                                    len7,
+                                                    len7,
+                                                );
+                                                _rt::string_lift(bytes7)
+                                            };
+                                            V14::BadSettings(e14)
+                                        }
+                                        1 => {
+                                            let e14 = {
+                                                let l8 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l9 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len10 = l9;
+                                                let bytes10 = _rt::Vec::from_raw_parts(
+                                                    l8.cast(),
+                                                    len10,
+                                                    len10,
+                                                );
+                                                _rt::string_lift(bytes10)
+                                            };
+                                            V14::Unsupported(e14)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e14 = {
+                                                let l11 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l12 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len13 = l12;
+                                                let bytes13 = _rt::Vec::from_raw_parts(
+                                                    l11.cast(),
+                                                    len13,
+                                                    len13,
+                                                );
+                                                _rt::string_lift(bytes13)
+                                            };
+                                            V14::Other(e14)
+                                        }
+                                    };
+                                    v14
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result15
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The logarithm of the probability that two draws from the policy's distribution for a token are the same, `log(sum(p^2))`, [B, T]; 0.0
+                /// where `mask` is 0.0. No gradient.
+                #[allow(async_fn_in_trait)]
+                pub fn token_collisions(&self) -> ::core::result::Result<Tensor, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.token-collisions"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result15 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                                        l3 as u32,
+                                    )
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l4 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V14;
+                                    let v14 = match l4 {
+                                        0 => {
+                                            let e14 = {
+                                                let l5 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l6 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len7 = l6;
+                                                let bytes7 = _rt::Vec::from_raw_parts(
+                                                    l5.cast(),
+                                                    len7,
+                                                    len7,
+                                                );
+                                                _rt::string_lift(bytes7)
+                                            };
+                                            V14::BadSettings(e14)
+                                        }
+                                        1 => {
+                                            let e14 = {
+                                                let l8 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l9 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len10 = l9;
+                                                let bytes10 = _rt::Vec::from_raw_parts(
+                                                    l8.cast(),
+                                                    len10,
+                                                    len10,
+                                                );
+                                                _rt::string_lift(bytes10)
+                                            };
+                                            V14::Unsupported(e14)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e14 = {
+                                                let l11 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l12 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len13 = l12;
+                                                let bytes13 = _rt::Vec::from_raw_parts(
+                                                    l11.cast(),
+                                                    len13,
+                                                    len13,
+                                                );
+                                                _rt::string_lift(bytes13)
+                                            };
+                                            V14::Other(e14)
+                                        }
+                                    };
+                                    v14
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result15
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// A number per token that `credit` attached under this name, or `value`: what the value head estimated before the step, [B, T]; 0.0 for
+                /// tokens that were not sampled.
+                #[allow(async_fn_in_trait)]
+                pub fn token_numbers(
+                    &self,
+                    name: &str,
+                ) -> ::core::result::Result<Tensor, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let vec0 = name;
+                        let ptr0 = vec0.as_ptr().cast::<u8>();
+                        let len0 = vec0.len();
+                        let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.token-numbers"]
+                            fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import2(
+                            _: i32,
+                            _: *mut u8,
+                            _: usize,
+                            _: *mut u8,
+                        ) {
+                            unreachable!()
+                        }
+                        wit_import2((self).handle() as i32, ptr0.cast_mut(), len0, ptr1);
+                        let l3 = i32::from(*ptr1.add(0).cast::<u8>());
+                        let result16 = match l3 {
+                            0 => {
+                                let e = {
+                                    let l4 = *ptr1
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                                        l4 as u32,
+                                    )
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l5 = i32::from(
+                                        *ptr1.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V15;
+                                    let v15 = match l5 {
+                                        0 => {
+                                            let e15 = {
+                                                let l6 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l7 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len8 = l7;
+                                                let bytes8 = _rt::Vec::from_raw_parts(
+                                                    l6.cast(),
+                                                    len8,
+                                                    len8,
+                                                );
+                                                _rt::string_lift(bytes8)
+                                            };
+                                            V15::BadSettings(e15)
+                                        }
+                                        1 => {
+                                            let e15 = {
+                                                let l9 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l10 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len11 = l10;
+                                                let bytes11 = _rt::Vec::from_raw_parts(
+                                                    l9.cast(),
+                                                    len11,
+                                                    len11,
+                                                );
+                                                _rt::string_lift(bytes11)
+                                            };
+                                            V15::Unsupported(e15)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e15 = {
+                                                let l12 = *ptr1
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l13 = *ptr1
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len14 = l13;
+                                                let bytes14 = _rt::Vec::from_raw_parts(
+                                                    l12.cast(),
+                                                    len14,
+                                                    len14,
+                                                );
+                                                _rt::string_lift(bytes14)
+                                            };
+                                            V15::Other(e15)
+                                        }
+                                    };
+                                    v15
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result16
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The policy's last hidden states, after the final norm, [B, T, hidden]: entry [b, t] predicts token t + 1. With gradient; the same forward
+                /// pass as for `token-logprobs`. Nothing is said of padding.
+                #[allow(async_fn_in_trait)]
+                pub fn hidden_states(&self) -> ::core::result::Result<Tensor, Error> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 4 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 4
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.hidden-states"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                        let result15 = match l2 {
+                            0 => {
+                                let e = {
+                                    let l3 = *ptr0
+                                        .add(::core::mem::size_of::<*const u8>())
+                                        .cast::<i32>();
+                                    super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                                        l3 as u32,
+                                    )
+                                };
+                                Ok(e)
+                            }
+                            1 => {
+                                let e = {
+                                    let l4 = i32::from(
+                                        *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                    );
+                                    use super::super::super::tunesmith::method::types::Error as V14;
+                                    let v14 = match l4 {
+                                        0 => {
+                                            let e14 = {
+                                                let l5 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l6 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len7 = l6;
+                                                let bytes7 = _rt::Vec::from_raw_parts(
+                                                    l5.cast(),
+                                                    len7,
+                                                    len7,
+                                                );
+                                                _rt::string_lift(bytes7)
+                                            };
+                                            V14::BadSettings(e14)
+                                        }
+                                        1 => {
+                                            let e14 = {
+                                                let l8 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l9 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len10 = l9;
+                                                let bytes10 = _rt::Vec::from_raw_parts(
+                                                    l8.cast(),
+                                                    len10,
+                                                    len10,
+                                                );
+                                                _rt::string_lift(bytes10)
+                                            };
+                                            V14::Unsupported(e14)
+                                        }
+                                        n => {
+                                            debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                            let e14 = {
+                                                let l11 = *ptr0
+                                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<*mut u8>();
+                                                let l12 = *ptr0
+                                                    .add(3 * ::core::mem::size_of::<*const u8>())
+                                                    .cast::<usize>();
+                                                let len13 = l12;
+                                                let bytes13 = _rt::Vec::from_raw_parts(
+                                                    l11.cast(),
+                                                    len13,
+                                                    len13,
+                                                );
+                                                _rt::string_lift(bytes13)
+                                            };
+                                            V14::Other(e14)
+                                        }
+                                    };
+                                    v14
+                                };
+                                Err(e)
+                            }
+                            _ => _rt::invalid_enum_discriminant(),
+                        };
+                        result15
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The id of each row's example.
+                #[allow(async_fn_in_trait)]
+                pub fn ids(&self) -> _rt::Vec<u64> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.ids"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let len4 = l3;
+                        let result5 = <_ as From<
+                            _rt::Vec<_>,
+                        >>::from(_rt::Vec::from_raw_parts(l2.cast(), len4, len4));
+                        result5
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// What each row is for: `chosen` and `rejected` in preferences, the words of `training-set.group`, `rollout` for sampled rows, `reference`
+                /// for given ones, else empty.
+                #[allow(async_fn_in_trait)]
+                pub fn roles(&self) -> _rt::Vec<_rt::String> {
+                    unsafe {
+                        #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                        #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                        struct RetArea(
+                            [::core::mem::MaybeUninit<
+                                u8,
+                            >; 2 * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let mut ret_area = RetArea(
+                            [::core::mem::MaybeUninit::uninit(); 2
+                                * ::core::mem::size_of::<*const u8>()],
+                        );
+                        let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.roles"]
+                            fn wit_import1(_: i32, _: *mut u8);
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                            unreachable!()
+                        }
+                        wit_import1((self).handle() as i32, ptr0);
+                        let l2 = *ptr0.add(0).cast::<*mut u8>();
+                        let l3 = *ptr0
+                            .add(::core::mem::size_of::<*const u8>())
+                            .cast::<usize>();
+                        let base7 = l2;
+                        let len7 = l3;
+                        let mut result7 = _rt::Vec::with_capacity(len7);
+                        for i in 0..len7 {
+                            let base = base7
+                                .add(i * (2 * ::core::mem::size_of::<*const u8>()));
+                            let e7 = {
+                                let l4 = *base.add(0).cast::<*mut u8>();
+                                let l5 = *base
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let len6 = l5;
+                                let bytes6 = _rt::Vec::from_raw_parts(
+                                    l4.cast(),
+                                    len6,
+                                    len6,
+                                );
+                                _rt::string_lift(bytes6)
+                            };
+                            result7.push(e7);
+                        }
+                        _rt::cabi_dealloc(
+                            base7,
+                            len7 * (2 * ::core::mem::size_of::<*const u8>()),
+                            ::core::mem::size_of::<*const u8>(),
+                        );
+                        let result8 = result7;
+                        result8
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// 1.0 for rows of online training whose completion was given, not sampled, else 0.0; [B].
+                #[allow(async_fn_in_trait)]
+                pub fn off_policy(&self) -> Tensor {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.off-policy"]
+                            fn wit_import0(_: i32) -> i32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32) -> i32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import0((self).handle() as i32);
+                        super::super::super::tunesmith::method::tensors::Tensor::from_handle(
+                            ret as u32,
+                        )
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The temperature at which the rollouts were sampled; 1.0 outside online training.
+                #[allow(async_fn_in_trait)]
+                pub fn temperature(&self) -> f32 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.temperature"]
+                            fn wit_import0(_: i32) -> f32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32) -> f32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import0((self).handle() as i32);
+                        ret
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
                 /// The number of token ids that the model knows.
                 #[allow(async_fn_in_trait)]
                 pub fn vocabulary(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.vocabulary"]
                             fn wit_import0(_: i32) -> i32;
@@ -6318,7 +8031,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.samples"]
                             fn wit_import1(_: i32, _: i32, _: f32, _: *mut u8);
@@ -6451,7 +8164,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.candidate-logprobs"]
                             fn wit_import2(
@@ -6572,7 +8285,7 @@ pub mod tunesmith {
                 pub fn groups(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.groups"]
                             fn wit_import0(_: i32) -> i32;
@@ -6590,7 +8303,7 @@ pub mod tunesmith {
             }
             impl Batch {
                 #[allow(unused_unsafe, clippy::all)]
-                /// 1.0 for rows that were chosen (or labelled good), 0.0 for those rejected, [B]; none if rows are no preferences.
+                /// 1.0 for rows that were chosen (or labelled good), 0.0 for all others, [B]; none if no row is chosen or rejected.
                 #[allow(async_fn_in_trait)]
                 pub fn chosen(&self) -> ::core::option::Option<Tensor> {
                     unsafe {
@@ -6601,7 +8314,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.chosen"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -6654,7 +8367,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.numbers"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -6780,7 +8493,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.parameter"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -6888,7 +8601,7 @@ pub mod tunesmith {
                 pub fn total_weight(&self) -> f64 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.total-weight"]
                             fn wit_import0(_: i32) -> f64;
@@ -6909,9 +8622,30 @@ pub mod tunesmith {
                 pub fn total_rows(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.total-rows"]
+                            fn wit_import0(_: i32) -> i32;
+                        }
+                        #[cfg(not(target_arch = "wasm32"))]
+                        unsafe extern "C" fn wit_import0(_: i32) -> i32 {
+                            unreachable!()
+                        }
+                        let ret = wit_import0((self).handle() as i32);
+                        ret as u32
+                    }
+                }
+            }
+            impl Batch {
+                #[allow(unused_unsafe, clippy::all)]
+                /// The number of groups over every micro-batch of this optimiser step.
+                #[allow(async_fn_in_trait)]
+                pub fn total_groups(&self) -> u32 {
+                    unsafe {
+                        #[cfg(target_arch = "wasm32")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
+                        unsafe extern "C" {
+                            #[link_name = "[method]batch.total-groups"]
                             fn wit_import0(_: i32) -> i32;
                         }
                         #[cfg(not(target_arch = "wasm32"))]
@@ -6930,7 +8664,7 @@ pub mod tunesmith {
                 pub fn micro_batches(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.micro-batches"]
                             fn wit_import0(_: i32) -> i32;
@@ -6951,7 +8685,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/batches@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]batch.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -7002,7 +8736,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]prompts"]
                         fn drop(_: i32);
@@ -7042,7 +8776,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]sampling"]
                         fn drop(_: i32);
@@ -7082,7 +8816,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]generations"]
                         fn drop(_: i32);
@@ -7122,7 +8856,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]scores"]
                         fn drop(_: i32);
@@ -7162,7 +8896,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]forward-request"]
                         fn drop(_: i32);
@@ -7202,7 +8936,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]forward-pass"]
                         fn drop(_: i32);
@@ -7242,7 +8976,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]language-model"]
                         fn drop(_: i32);
@@ -7263,7 +8997,7 @@ pub mod tunesmith {
                 pub fn new() -> Self {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[constructor]prompts"]
                             fn wit_import0() -> i32;
@@ -7287,7 +9021,7 @@ pub mod tunesmith {
                         let ptr0 = vec0.as_ptr().cast::<u8>();
                         let len0 = vec0.len();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-rows"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8, _: usize);
@@ -7340,7 +9074,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-users"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -7383,7 +9117,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-messages"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -7426,7 +9160,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]prompts.add-raw"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -7446,7 +9180,7 @@ pub mod tunesmith {
                 pub fn new() -> Self {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[constructor]sampling"]
                             fn wit_import0() -> i32;
@@ -7467,7 +9201,7 @@ pub mod tunesmith {
                 pub fn set_temperature(&self, value: f32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-temperature"]
                             fn wit_import0(_: i32, _: f32);
@@ -7487,7 +9221,7 @@ pub mod tunesmith {
                 pub fn set_top_p(&self, value: f32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-top-p"]
                             fn wit_import0(_: i32, _: f32);
@@ -7507,7 +9241,7 @@ pub mod tunesmith {
                 pub fn set_top_k(&self, value: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-top-k"]
                             fn wit_import0(_: i32, _: i32);
@@ -7527,7 +9261,7 @@ pub mod tunesmith {
                 pub fn set_max_tokens(&self, value: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-max-tokens"]
                             fn wit_import0(_: i32, _: i32);
@@ -7547,7 +9281,7 @@ pub mod tunesmith {
                 pub fn set_samples(&self, value: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-samples"]
                             fn wit_import0(_: i32, _: i32);
@@ -7590,7 +9324,7 @@ pub mod tunesmith {
                             }
                         }
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-stop"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize);
@@ -7610,7 +9344,7 @@ pub mod tunesmith {
                 pub fn set_seed(&self, value: u64) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]sampling.set-seed"]
                             fn wit_import0(_: i32, _: i64);
@@ -7642,7 +9376,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.texts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7706,7 +9440,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.finished"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7756,7 +9490,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.lengths"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7797,7 +9531,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]generations.token-logprobs"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7838,7 +9572,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.sums"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7879,7 +9613,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.lengths"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7920,7 +9654,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.token-logprobs"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -7961,7 +9695,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.starts"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -8080,7 +9814,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]scores.ends"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -8187,7 +9921,7 @@ pub mod tunesmith {
                 pub fn from_tokens(tokens: &Tensor, mask: &Tensor) -> ForwardRequest {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]forward-request.from-tokens"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -8214,7 +9948,7 @@ pub mod tunesmith {
                 ) -> ForwardRequest {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]forward-request.from-embeddings"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -8238,7 +9972,7 @@ pub mod tunesmith {
                 pub fn want_logits(&self) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.want-logits"]
                             fn wit_import0(_: i32);
@@ -8258,7 +9992,7 @@ pub mod tunesmith {
                 pub fn want_hidden(&self, layer: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.want-hidden"]
                             fn wit_import0(_: i32, _: i32);
@@ -8278,7 +10012,7 @@ pub mod tunesmith {
                 pub fn want_attention(&self, layer: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.want-attention"]
                             fn wit_import0(_: i32, _: i32);
@@ -8298,7 +10032,7 @@ pub mod tunesmith {
                 pub fn exit_at(&self, layer: u32) -> () {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-request.exit-at"]
                             fn wit_import0(_: i32, _: i32);
@@ -8318,7 +10052,7 @@ pub mod tunesmith {
                 pub fn logits(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-pass.logits"]
                             fn wit_import0(_: i32) -> i32;
@@ -8341,7 +10075,7 @@ pub mod tunesmith {
                 pub fn hidden(&self, layer: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-pass.hidden"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -8367,7 +10101,7 @@ pub mod tunesmith {
                 pub fn attention(&self, layer: u32) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]forward-pass.attention"]
                             fn wit_import0(_: i32, _: i32) -> i32;
@@ -8408,7 +10142,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[static]language-model.open"]
                             fn wit_import2(_: *mut u8, _: usize, _: *mut u8);
@@ -8529,7 +10263,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.generate"]
                             fn wit_import1(_: i32, _: i32, _: i32, _: *mut u8);
@@ -8679,7 +10413,7 @@ pub mod tunesmith {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.score"]
                             fn wit_import3(
@@ -8837,7 +10571,7 @@ pub mod tunesmith {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.score-next"]
                             fn wit_import3(
@@ -9000,7 +10734,7 @@ pub mod tunesmith {
                         }
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.embed"]
                             fn wit_import3(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -9127,7 +10861,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.forward"]
                             fn wit_import1(_: i32, _: i32, _: *mut u8);
@@ -9232,7 +10966,7 @@ pub mod tunesmith {
                 pub fn hidden_size(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.hidden-size"]
                             fn wit_import0(_: i32) -> i32;
@@ -9253,7 +10987,7 @@ pub mod tunesmith {
                 pub fn layers(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/model@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/model@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]language-model.layers"]
                             fn wit_import0(_: i32) -> i32;
@@ -9278,6 +11012,7 @@ pub mod tunesmith {
             pub type Error = super::super::super::tunesmith::method::types::Error;
             pub type Examples = super::super::super::tunesmith::method::data::Examples;
             pub type Verdict = super::super::super::tunesmith::method::answers::Verdict;
+            pub type Rollouts = super::super::super::tunesmith::method::answers::Rollouts;
             #[allow(unused_unsafe, clippy::all)]
             /// Judges one answer per entry of `rows`: answer `i` is an answer to row `rows[i]` of `examples`.
             ///
@@ -9326,7 +11061,7 @@ pub mod tunesmith {
                     }
                     let ptr3 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "judge"]
                         fn wit_import4(
@@ -9561,7 +11296,7 @@ pub mod tunesmith {
                     }
                     let ptr5 = ret_area.0.as_mut_ptr().cast::<u8>();
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "compare"]
                         fn wit_import6(
@@ -9734,6 +11469,172 @@ pub mod tunesmith {
                     result28
                 }
             }
+            #[allow(unused_unsafe, clippy::all)]
+            /// Judges every rollout. Returns one verdict per rollout, in order.
+            #[allow(async_fn_in_trait)]
+            pub fn judge_rollouts(
+                rollouts: &Rollouts,
+            ) -> ::core::result::Result<_rt::Vec<Verdict>, Error> {
+                unsafe {
+                    #[cfg_attr(target_pointer_width = "64", repr(align(8)))]
+                    #[cfg_attr(target_pointer_width = "32", repr(align(4)))]
+                    struct RetArea(
+                        [::core::mem::MaybeUninit<
+                            u8,
+                        >; 4 * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let mut ret_area = RetArea(
+                        [::core::mem::MaybeUninit::uninit(); 4
+                            * ::core::mem::size_of::<*const u8>()],
+                    );
+                    let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
+                    #[cfg(target_arch = "wasm32")]
+                    #[link(wasm_import_module = "tunesmith:method/judging@0.1.2")]
+                    unsafe extern "C" {
+                        #[link_name = "judge-rollouts"]
+                        fn wit_import1(_: i32, _: *mut u8);
+                    }
+                    #[cfg(not(target_arch = "wasm32"))]
+                    unsafe extern "C" fn wit_import1(_: i32, _: *mut u8) {
+                        unreachable!()
+                    }
+                    wit_import1((rollouts).handle() as i32, ptr0);
+                    let l2 = i32::from(*ptr0.add(0).cast::<u8>());
+                    let result23 = match l2 {
+                        0 => {
+                            let e = {
+                                let l3 = *ptr0
+                                    .add(::core::mem::size_of::<*const u8>())
+                                    .cast::<*mut u8>();
+                                let l4 = *ptr0
+                                    .add(2 * ::core::mem::size_of::<*const u8>())
+                                    .cast::<usize>();
+                                let base11 = l3;
+                                let len11 = l4;
+                                let mut result11 = _rt::Vec::with_capacity(len11);
+                                for i in 0..len11 {
+                                    let base = base11
+                                        .add(i * (3 * ::core::mem::size_of::<*const u8>()));
+                                    let e11 = {
+                                        let l5 = i32::from(*base.add(0).cast::<u8>());
+                                        use super::super::super::tunesmith::method::answers::Verdict as V10;
+                                        let v10 = match l5 {
+                                            0 => V10::Right,
+                                            1 => V10::Wrong,
+                                            2 => {
+                                                let e10 = {
+                                                    let l6 = *base
+                                                        .add(::core::mem::size_of::<*const u8>())
+                                                        .cast::<f32>();
+                                                    l6
+                                                };
+                                                V10::Partly(e10)
+                                            }
+                                            n => {
+                                                debug_assert_eq!(n, 3, "invalid enum discriminant");
+                                                let e10 = {
+                                                    let l7 = *base
+                                                        .add(::core::mem::size_of::<*const u8>())
+                                                        .cast::<*mut u8>();
+                                                    let l8 = *base
+                                                        .add(2 * ::core::mem::size_of::<*const u8>())
+                                                        .cast::<usize>();
+                                                    let len9 = l8;
+                                                    let bytes9 = _rt::Vec::from_raw_parts(
+                                                        l7.cast(),
+                                                        len9,
+                                                        len9,
+                                                    );
+                                                    _rt::string_lift(bytes9)
+                                                };
+                                                V10::Undecided(e10)
+                                            }
+                                        };
+                                        v10
+                                    };
+                                    result11.push(e11);
+                                }
+                                _rt::cabi_dealloc(
+                                    base11,
+                                    len11 * (3 * ::core::mem::size_of::<*const u8>()),
+                                    ::core::mem::size_of::<*const u8>(),
+                                );
+                                result11
+                            };
+                            Ok(e)
+                        }
+                        1 => {
+                            let e = {
+                                let l12 = i32::from(
+                                    *ptr0.add(::core::mem::size_of::<*const u8>()).cast::<u8>(),
+                                );
+                                use super::super::super::tunesmith::method::types::Error as V22;
+                                let v22 = match l12 {
+                                    0 => {
+                                        let e22 = {
+                                            let l13 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l14 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len15 = l14;
+                                            let bytes15 = _rt::Vec::from_raw_parts(
+                                                l13.cast(),
+                                                len15,
+                                                len15,
+                                            );
+                                            _rt::string_lift(bytes15)
+                                        };
+                                        V22::BadSettings(e22)
+                                    }
+                                    1 => {
+                                        let e22 = {
+                                            let l16 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l17 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len18 = l17;
+                                            let bytes18 = _rt::Vec::from_raw_parts(
+                                                l16.cast(),
+                                                len18,
+                                                len18,
+                                            );
+                                            _rt::string_lift(bytes18)
+                                        };
+                                        V22::Unsupported(e22)
+                                    }
+                                    n => {
+                                        debug_assert_eq!(n, 2, "invalid enum discriminant");
+                                        let e22 = {
+                                            let l19 = *ptr0
+                                                .add(2 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<*mut u8>();
+                                            let l20 = *ptr0
+                                                .add(3 * ::core::mem::size_of::<*const u8>())
+                                                .cast::<usize>();
+                                            let len21 = l20;
+                                            let bytes21 = _rt::Vec::from_raw_parts(
+                                                l19.cast(),
+                                                len21,
+                                                len21,
+                                            );
+                                            _rt::string_lift(bytes21)
+                                        };
+                                        V22::Other(e22)
+                                    }
+                                };
+                                v22
+                            };
+                            Err(e)
+                        }
+                        _ => _rt::invalid_enum_discriminant(),
+                    };
+                    result23
+                }
+            }
         }
         /// The model's parameters, for `edit`. Needs the grant `parameters`.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
@@ -9770,7 +11671,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/parameters@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]parameter-set"]
                         fn drop(_: i32);
@@ -9803,7 +11704,7 @@ pub mod tunesmith {
                         );
                         let ptr0 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.names"]
                             fn wit_import1(_: i32, _: *mut u8);
@@ -9870,7 +11771,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.get"]
                             fn wit_import2(_: i32, _: *mut u8, _: usize, _: *mut u8);
@@ -10000,7 +11901,7 @@ pub mod tunesmith {
                         let len1 = vec1.len();
                         let ptr2 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.get-from"]
                             fn wit_import3(
@@ -10143,7 +12044,7 @@ pub mod tunesmith {
                         let len0 = vec0.len();
                         let ptr1 = ret_area.0.as_mut_ptr().cast::<u8>();
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.set"]
                             fn wit_import2(
@@ -10257,7 +12158,7 @@ pub mod tunesmith {
                 pub fn step(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/parameters@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]parameter-set.step"]
                             fn wit_import0(_: i32) -> i32;
@@ -10306,7 +12207,7 @@ pub mod tunesmith {
                 #[inline]
                 unsafe fn drop(_handle: u32) {
                     #[cfg(target_arch = "wasm32")]
-                    #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
+                    #[link(wasm_import_module = "tunesmith:method/cache@0.1.2")]
                     unsafe extern "C" {
                         #[link_name = "[resource-drop]cache-block"]
                         fn drop(_: i32);
@@ -10327,7 +12228,7 @@ pub mod tunesmith {
                 pub fn layer(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.layer"]
                             fn wit_import0(_: i32) -> i32;
@@ -10348,7 +12249,7 @@ pub mod tunesmith {
                 pub fn keys(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.keys"]
                             fn wit_import0(_: i32) -> i32;
@@ -10371,7 +12272,7 @@ pub mod tunesmith {
                 pub fn values(&self) -> Tensor {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.values"]
                             fn wit_import0(_: i32) -> i32;
@@ -10394,7 +12295,7 @@ pub mod tunesmith {
                 pub fn budget(&self) -> u32 {
                     unsafe {
                         #[cfg(target_arch = "wasm32")]
-                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.1")]
+                        #[link(wasm_import_module = "tunesmith:method/cache@0.1.2")]
                         unsafe extern "C" {
                             #[link_name = "[method]cache-block.budget"]
                             fn wit_import0(_: i32) -> i32;
@@ -10499,6 +12400,22 @@ mod _rt {
             self as f64
         }
     }
+    pub unsafe fn invalid_enum_discriminant<T>() -> T {
+        if cfg!(debug_assertions) {
+            panic!("invalid enum discriminant")
+        } else {
+            unsafe { core::hint::unreachable_unchecked() }
+        }
+    }
+    pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
+        if size == 0 {
+            return;
+        }
+        unsafe {
+            let layout = alloc::Layout::from_size_align_unchecked(size, align);
+            alloc::dealloc(ptr, layout);
+        }
+    }
     use core::fmt;
     use core::marker;
     use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -10591,22 +12508,6 @@ mod _rt {
         }
     }
     pub use alloc_crate::alloc;
-    pub unsafe fn cabi_dealloc(ptr: *mut u8, size: usize, align: usize) {
-        if size == 0 {
-            return;
-        }
-        unsafe {
-            let layout = alloc::Layout::from_size_align_unchecked(size, align);
-            alloc::dealloc(ptr, layout);
-        }
-    }
-    pub unsafe fn invalid_enum_discriminant<T>() -> T {
-        if cfg!(debug_assertions) {
-            panic!("invalid enum discriminant")
-        } else {
-            unsafe { core::hint::unreachable_unchecked() }
-        }
-    }
     pub unsafe fn bool_lift(val: u8) -> bool {
         if cfg!(debug_assertions) {
             match val {
@@ -10650,196 +12551,216 @@ mod _rt {
 )]
 #[doc(hidden)]
 #[allow(clippy::octal_escapes)]
-pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 9157] = *b"\
-\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xa7F\x01A\x02\x01A\x1c\
+pub static __WIT_BINDGEN_COMPONENT_TYPE: [u8; 10203] = *b"\
+\0asm\x0d\0\x01\0\0\x19\x16wit-component-encoding\x04\0\x07\xbdN\x01A\x02\x01A\x1f\
 \x01B\x02\x01q\x03\x0cbad-settings\x01s\0\x0bunsupported\x01s\0\x05other\x01s\0\x04\
-\0\x05error\x03\0\0\x03\0\x1ctunesmith:method/types@0.1.1\x05\0\x01B\x02\x01@\0\0\
-s\x04\0\x04json\x01\0\x03\0\x1ftunesmith:method/settings@0.1.1\x05\x01\x01B\x06\x01\
+\0\x05error\x03\0\0\x03\0\x1ctunesmith:method/types@0.1.2\x05\0\x01B\x02\x01@\0\0\
+s\x04\0\x04json\x01\0\x03\0\x1ftunesmith:method/settings@0.1.2\x05\x01\x01B\x06\x01\
 pw\x01@\x01\x05county\0\0\x04\0\x08integers\x01\x01\x01pv\x01@\x01\x05county\0\x02\
-\x04\0\x08uniforms\x01\x03\x03\0\x1dtunesmith:method/random@0.1.1\x05\x02\x01B\x08\
+\x04\0\x08uniforms\x01\x03\x03\0\x1dtunesmith:method/random@0.1.2\x05\x02\x01B\x08\
 \x01m\x03\x05debug\x04info\x04warn\x04\0\x05level\x03\0\0\x01@\x02\x05level\x01\x04\
 texts\x01\0\x04\0\x05write\x01\x02\x01@\x02\x04names\x05valueu\x01\0\x04\0\x06me\
 tric\x01\x03\x01@\x02\x03rowy\x03whys\x01\0\x04\0\x04skip\x01\x04\x03\0\x1atunes\
-mith:method/log@0.1.1\x05\x03\x01Ba\x01m\x02\x05float\x03int\x04\0\x04kind\x03\0\
-\0\x04\0\x06tensor\x03\x01\x01pv\x01py\x01i\x02\x01@\x02\x06values\x03\x05shape\x04\
-\0\x05\x04\0\x1a[static]tensor.from-floats\x01\x06\x01pz\x01@\x02\x06values\x07\x05\
-shape\x04\0\x05\x04\0\x18[static]tensor.from-ints\x01\x08\x01p}\x01@\x02\x05byte\
-s\x09\x05shape\x04\0\x05\x04\0\x1f[static]tensor.from-float-bytes\x01\x0a\x01@\x02\
-\x05valuev\x05shape\x04\0\x05\x04\0\x13[static]tensor.full\x01\x0b\x01@\x02\x05s\
-tartz\x03endz\0\x05\x04\0\x15[static]tensor.arange\x01\x0c\x01h\x02\x01p\x0d\x01\
-@\x02\x05parts\x0e\x03dimy\0\x05\x04\0\x15[static]tensor.concat\x01\x0f\x01@\x01\
-\x04self\x0d\0\x04\x04\0\x14[method]tensor.shape\x01\x10\x01@\x01\x04self\x0d\0\x01\
-\x04\0\x13[method]tensor.kind\x01\x11\x01@\x01\x04self\x0d\0\x05\x04\0\x17[metho\
-d]tensor.to-float\x01\x12\x04\0\x15[method]tensor.to-int\x01\x12\x04\0\x15[metho\
-d]tensor.detach\x01\x12\x01@\x02\x04self\x0d\x05shape\x04\0\x05\x04\0\x16[method\
-]tensor.reshape\x01\x13\x01@\x02\x04self\x0d\x04dims\x04\0\x05\x04\0\x16[method]\
-tensor.permute\x01\x14\x01@\x04\x04self\x0d\x03dimy\x05starty\x03endy\0\x05\x04\0\
-\x14[method]tensor.slice\x01\x15\x04\0\x15[method]tensor.expand\x01\x13\x01@\x03\
-\x04self\x0d\x03dimy\x05index\x0d\0\x05\x04\0\x15[method]tensor.gather\x01\x16\x04\
-\0\x1b[method]tensor.index-select\x01\x16\x01@\x03\x04self\x0d\x09condition\x0d\x09\
-otherwise\x0d\0\x05\x04\0\x15[method]tensor.choose\x01\x17\x01@\x03\x04self\x0d\x04\
-mask\x0d\x05valuev\0\x05\x04\0\x1a[method]tensor.masked-fill\x01\x18\x01@\x02\x04\
-self\x0d\x05other\x0d\0\x05\x04\0\x12[method]tensor.add\x01\x19\x04\0\x12[method\
-]tensor.sub\x01\x19\x04\0\x12[method]tensor.mul\x01\x19\x04\0\x12[method]tensor.\
-div\x01\x19\x04\0\x16[method]tensor.maximum\x01\x19\x04\0\x16[method]tensor.mini\
-mum\x01\x19\x01@\x02\x04self\x0d\x05valuev\0\x05\x04\0\x19[method]tensor.add-sca\
-lar\x01\x1a\x04\0\x19[method]tensor.mul-scalar\x01\x1a\x01@\x02\x04self\x0d\x08e\
-xponentv\0\x05\x04\0\x19[method]tensor.pow-scalar\x01\x1b\x04\0\x14[method]tenso\
-r.equal\x01\x19\x04\0\x16[method]tensor.greater\x01\x19\x04\0\x1c[method]tensor.\
-greater-equal\x01\x19\x04\0\x1d[method]tensor.greater-scalar\x01\x1a\x04\0#[meth\
-od]tensor.greater-equal-scalar\x01\x1a\x04\0\x1b[method]tensor.equal-scalar\x01\x1a\
-\x04\0\x12[method]tensor.neg\x01\x12\x04\0\x12[method]tensor.abs\x01\x12\x04\0\x12\
-[method]tensor.exp\x01\x12\x04\0\x12[method]tensor.log\x01\x12\x04\0\x13[method]\
-tensor.sqrt\x01\x12\x04\0\x13[method]tensor.tanh\x01\x12\x04\0\x16[method]tensor\
-.sigmoid\x01\x12\x04\0\x17[method]tensor.softplus\x01\x12\x04\0\x13[method]tenso\
-r.relu\x01\x12\x01@\x03\x04self\x0d\x03lowv\x04highv\0\x05\x04\0\x14[method]tens\
-or.clamp\x01\x1c\x04\0\x12[method]tensor.sum\x01\x12\x04\0\x13[method]tensor.mea\
-n\x01\x12\x01@\x02\x04self\x0d\x03dimy\0\x05\x04\0\x16[method]tensor.sum-dim\x01\
-\x1d\x04\0\x17[method]tensor.mean-dim\x01\x1d\x04\0\x16[method]tensor.max-dim\x01\
-\x1d\x04\0\x16[method]tensor.min-dim\x01\x1d\x04\0\x15[method]tensor.argmax\x01\x1d\
-\x04\0\x15[method]tensor.cumsum\x01\x1d\x01o\x02\x05\x05\x01@\x03\x04self\x0d\x03\
-dimy\x05county\0\x1e\x04\0\x13[method]tensor.topk\x01\x1f\x01@\x03\x04self\x0d\x03\
-dimy\x0adescending\x7f\0\x1e\x04\0\x13[method]tensor.sort\x01\x20\x04\0\x16[meth\
-od]tensor.softmax\x01\x1d\x04\0\x1a[method]tensor.log-softmax\x01\x1d\x04\0\x18[\
-method]tensor.logsumexp\x01\x1d\x04\0\x15[method]tensor.matmul\x01\x19\x01@\x01\x04\
-self\x0d\0\x03\x04\0\x13[method]tensor.read\x01!\x01@\x01\x04self\x0d\0\x07\x04\0\
-\x18[method]tensor.read-ints\x01\"\x01@\x01\x04self\x0d\0\x09\x04\0\x19[method]t\
-ensor.read-bytes\x01#\x03\0\x1etunesmith:method/tensors@0.1.1\x05\x04\x01B\"\x04\
-\0\x08examples\x03\x01\x04\0\x0ctraining-set\x03\x01\x01h\0\x01@\x01\x04self\x02\
-\0y\x04\0\x14[method]examples.len\x01\x03\x01pw\x01@\x01\x04self\x02\0\x04\x04\0\
-\x14[method]examples.ids\x01\x05\x01ps\x01@\x01\x04self\x02\0\x06\x04\0\x18[meth\
-od]examples.prompts\x01\x07\x01ks\x01p\x08\x01@\x01\x04self\x02\0\x09\x04\0\x1c[\
-method]examples.completions\x01\x0a\x04\0\x19[method]examples.messages\x01\x07\x04\
-\0\x18[method]examples.columns\x01\x07\x01@\x02\x04self\x02\x04names\0\x09\x04\0\
-\x17[method]examples.column\x01\x0b\x04\0\x16[method]examples.round\x01\x03\x01h\
-\x01\x01@\x03\x04self\x0c\x03rowy\x0aprovenances\x01\0\x04\0\x19[method]training\
--set.keep\x01\x0d\x01@\x04\x04self\x0c\x03rowy\x0acompletions\x0aprovenances\x01\
-\0\x04\0\x1c[method]training-set.replace\x01\x0e\x01ky\x01@\x05\x04self\x0c\x06p\
-rompts\x0acompletions\x0aprovenances\x04like\x0f\x01\0\x04\0\x18[method]training\
--set.add\x01\x10\x01@\x05\x04self\x0c\x03rowy\x06chosens\x08rejecteds\x0aprovena\
-nces\x01\0\x04\0\x1b[method]training-set.prefer\x01\x11\x01@\x03\x04self\x0c\x03\
-rowy\x03whys\x01\0\x04\0\x19[method]training-set.omit\x01\x12\x01@\x04\x04self\x0c\
-\x03rowy\x04names\x05valueu\x01\0\x04\0\x19[method]training-set.note\x01\x13\x03\
-\0\x1btunesmith:method/data@0.1.1\x05\x05\x02\x03\0\0\x05error\x01BE\x02\x03\x02\
-\x01\x06\x04\0\x05error\x03\0\0\x04\0\x05cases\x03\x01\x01q\x04\x05right\0\0\x05\
-wrong\0\0\x06partly\x01v\0\x09undecided\x01s\0\x04\0\x07verdict\x03\0\x03\x04\0\x08\
-rollouts\x03\x01\x04\0\x0aevaluation\x03\x01\x01h\x02\x01@\x01\x04self\x07\0y\x04\
-\0\x11[method]cases.len\x01\x08\x01ps\x01@\x01\x04self\x07\0\x09\x04\0\x15[metho\
-d]cases.prompts\x01\x0a\x04\0\x15[method]cases.answers\x01\x0a\x01ks\x01p\x0b\x01\
-@\x01\x04self\x07\0\x0c\x04\0\x18[method]cases.references\x01\x0d\x04\0\x14[meth\
-od]cases.rivals\x01\x0d\x04\0\x15[method]cases.columns\x01\x0a\x01@\x02\x04self\x07\
-\x04names\0\x0c\x04\0\x14[method]cases.column\x01\x0e\x01h\x05\x01@\x01\x04self\x0f\
-\0y\x04\0\x14[method]rollouts.len\x01\x10\x01pw\x01@\x01\x04self\x0f\0\x11\x04\0\
-\x14[method]rollouts.ids\x01\x12\x01py\x01@\x01\x04self\x0f\0\x13\x04\0\x17[meth\
-od]rollouts.groups\x01\x14\x01@\x01\x04self\x0f\0\x09\x04\0\x18[method]rollouts.\
-prompts\x01\x15\x04\0\x1c[method]rollouts.completions\x01\x15\x01p\x7f\x01@\x01\x04\
-self\x0f\0\x16\x04\0\x19[method]rollouts.finished\x01\x17\x04\0\x18[method]rollo\
-uts.lengths\x01\x14\x01@\x01\x04self\x0f\0\x0c\x04\0\x1b[method]rollouts.referen\
-ces\x01\x18\x04\0\x18[method]rollouts.columns\x01\x15\x01@\x02\x04self\x0f\x04na\
-mes\0\x0c\x04\0\x17[method]rollouts.column\x01\x19\x01pv\x01j\x01\x1a\x01\x01\x01\
-@\x02\x04self\x0f\x05unders\0\x1b\x04\0\x1f[method]rollouts.token-logprobs\x01\x1c\
-\x01@\x02\x04self\x0f\x04names\0\x1b\x04\0\x1e[method]rollouts.token-numbers\x01\
-\x1d\x04\0\x15[method]rollouts.step\x01\x10\x01h\x06\x01@\x01\x04self\x1e\0s\x04\
-\0\x17[method]evaluation.name\x01\x1f\x01@\x01\x04self\x1e\0y\x04\0\x16[method]e\
-valuation.len\x01\x20\x01@\x01\x04self\x1e\0\x09\x04\0\x1a[method]evaluation.pro\
-mpts\x01!\x04\0\x1a[method]evaluation.answers\x01!\x01@\x01\x04self\x1e\0\x16\x04\
-\0\x1b[method]evaluation.finished\x01\"\x01@\x01\x04self\x1e\0\x0c\x04\0\x1d[met\
-hod]evaluation.references\x01#\x04\0\x1a[method]evaluation.columns\x01!\x01@\x02\
-\x04self\x1e\x04names\0\x0c\x04\0\x19[method]evaluation.column\x01$\x01pu\x01k%\x01\
-@\x02\x04self\x1e\x04names\0&\x04\0\x1c[method]evaluation.statistic\x01'\x03\0\x1e\
-tunesmith:method/answers@0.1.1\x05\x07\x02\x03\0\x04\x06tensor\x01BH\x02\x03\x02\
-\x01\x06\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\x02\x04\
-\0\x0btoken-batch\x03\x01\x04\0\x05batch\x03\x01\x01h\x04\x01@\x01\x04self\x06\0\
-y\x04\0\x17[method]token-batch.len\x01\x07\x01pw\x01@\x01\x04self\x06\0\x08\x04\0\
-\x17[method]token-batch.ids\x01\x09\x01py\x01@\x01\x04self\x06\0\x0a\x04\0\x1b[m\
-ethod]token-batch.offsets\x01\x0b\x04\0\x1a[method]token-batch.tokens\x01\x0b\x01\
-p\x7f\x01@\x01\x04self\x06\0\x0c\x04\0\x18[method]token-batch.mask\x01\x0d\x01ps\
-\x01@\x01\x04self\x06\0\x0e\x04\0\x19[method]token-batch.texts\x01\x0f\x04\0\x1c\
-[method]token-batch.messages\x01\x0f\x01j\x01\x0e\x01\x01\x01@\x01\x04self\x06\0\
-\x10\x04\0\x1d[method]token-batch.row-texts\x01\x11\x01j\x01\x0a\x01\x01\x01@\x01\
+mith:method/log@0.1.2\x05\x03\x01B\x08\x01pw\x01ku\x01p\x01\x01@\x02\x04names\x03\
+ids\0\0\x02\x04\0\x04read\x01\x03\x01pu\x01@\x03\x04names\x03ids\0\x06values\x04\
+\x01\0\x04\0\x05write\x01\x05\x03\0\x1ctunesmith:method/store@0.1.2\x05\x04\x01B\
+a\x01m\x02\x05float\x03int\x04\0\x04kind\x03\0\0\x04\0\x06tensor\x03\x01\x01pv\x01\
+py\x01i\x02\x01@\x02\x06values\x03\x05shape\x04\0\x05\x04\0\x1a[static]tensor.fr\
+om-floats\x01\x06\x01pz\x01@\x02\x06values\x07\x05shape\x04\0\x05\x04\0\x18[stat\
+ic]tensor.from-ints\x01\x08\x01p}\x01@\x02\x05bytes\x09\x05shape\x04\0\x05\x04\0\
+\x1f[static]tensor.from-float-bytes\x01\x0a\x01@\x02\x05valuev\x05shape\x04\0\x05\
+\x04\0\x13[static]tensor.full\x01\x0b\x01@\x02\x05startz\x03endz\0\x05\x04\0\x15\
+[static]tensor.arange\x01\x0c\x01h\x02\x01p\x0d\x01@\x02\x05parts\x0e\x03dimy\0\x05\
+\x04\0\x15[static]tensor.concat\x01\x0f\x01@\x01\x04self\x0d\0\x04\x04\0\x14[met\
+hod]tensor.shape\x01\x10\x01@\x01\x04self\x0d\0\x01\x04\0\x13[method]tensor.kind\
+\x01\x11\x01@\x01\x04self\x0d\0\x05\x04\0\x17[method]tensor.to-float\x01\x12\x04\
+\0\x15[method]tensor.to-int\x01\x12\x04\0\x15[method]tensor.detach\x01\x12\x01@\x02\
+\x04self\x0d\x05shape\x04\0\x05\x04\0\x16[method]tensor.reshape\x01\x13\x01@\x02\
+\x04self\x0d\x04dims\x04\0\x05\x04\0\x16[method]tensor.permute\x01\x14\x01@\x04\x04\
+self\x0d\x03dimy\x05starty\x03endy\0\x05\x04\0\x14[method]tensor.slice\x01\x15\x04\
+\0\x15[method]tensor.expand\x01\x13\x01@\x03\x04self\x0d\x03dimy\x05index\x0d\0\x05\
+\x04\0\x15[method]tensor.gather\x01\x16\x04\0\x1b[method]tensor.index-select\x01\
+\x16\x01@\x03\x04self\x0d\x09condition\x0d\x09otherwise\x0d\0\x05\x04\0\x15[meth\
+od]tensor.choose\x01\x17\x01@\x03\x04self\x0d\x04mask\x0d\x05valuev\0\x05\x04\0\x1a\
+[method]tensor.masked-fill\x01\x18\x01@\x02\x04self\x0d\x05other\x0d\0\x05\x04\0\
+\x12[method]tensor.add\x01\x19\x04\0\x12[method]tensor.sub\x01\x19\x04\0\x12[met\
+hod]tensor.mul\x01\x19\x04\0\x12[method]tensor.div\x01\x19\x04\0\x16[method]tens\
+or.maximum\x01\x19\x04\0\x16[method]tensor.minimum\x01\x19\x01@\x02\x04self\x0d\x05\
+valuev\0\x05\x04\0\x19[method]tensor.add-scalar\x01\x1a\x04\0\x19[method]tensor.\
+mul-scalar\x01\x1a\x01@\x02\x04self\x0d\x08exponentv\0\x05\x04\0\x19[method]tens\
+or.pow-scalar\x01\x1b\x04\0\x14[method]tensor.equal\x01\x19\x04\0\x16[method]ten\
+sor.greater\x01\x19\x04\0\x1c[method]tensor.greater-equal\x01\x19\x04\0\x1d[meth\
+od]tensor.greater-scalar\x01\x1a\x04\0#[method]tensor.greater-equal-scalar\x01\x1a\
+\x04\0\x1b[method]tensor.equal-scalar\x01\x1a\x04\0\x12[method]tensor.neg\x01\x12\
+\x04\0\x12[method]tensor.abs\x01\x12\x04\0\x12[method]tensor.exp\x01\x12\x04\0\x12\
+[method]tensor.log\x01\x12\x04\0\x13[method]tensor.sqrt\x01\x12\x04\0\x13[method\
+]tensor.tanh\x01\x12\x04\0\x16[method]tensor.sigmoid\x01\x12\x04\0\x17[method]te\
+nsor.softplus\x01\x12\x04\0\x13[method]tensor.relu\x01\x12\x01@\x03\x04self\x0d\x03\
+lowv\x04highv\0\x05\x04\0\x14[method]tensor.clamp\x01\x1c\x04\0\x12[method]tenso\
+r.sum\x01\x12\x04\0\x13[method]tensor.mean\x01\x12\x01@\x02\x04self\x0d\x03dimy\0\
+\x05\x04\0\x16[method]tensor.sum-dim\x01\x1d\x04\0\x17[method]tensor.mean-dim\x01\
+\x1d\x04\0\x16[method]tensor.max-dim\x01\x1d\x04\0\x16[method]tensor.min-dim\x01\
+\x1d\x04\0\x15[method]tensor.argmax\x01\x1d\x04\0\x15[method]tensor.cumsum\x01\x1d\
+\x01o\x02\x05\x05\x01@\x03\x04self\x0d\x03dimy\x05county\0\x1e\x04\0\x13[method]\
+tensor.topk\x01\x1f\x01@\x03\x04self\x0d\x03dimy\x0adescending\x7f\0\x1e\x04\0\x13\
+[method]tensor.sort\x01\x20\x04\0\x16[method]tensor.softmax\x01\x1d\x04\0\x1a[me\
+thod]tensor.log-softmax\x01\x1d\x04\0\x18[method]tensor.logsumexp\x01\x1d\x04\0\x15\
+[method]tensor.matmul\x01\x19\x01@\x01\x04self\x0d\0\x03\x04\0\x13[method]tensor\
+.read\x01!\x01@\x01\x04self\x0d\0\x07\x04\0\x18[method]tensor.read-ints\x01\"\x01\
+@\x01\x04self\x0d\0\x09\x04\0\x19[method]tensor.read-bytes\x01#\x03\0\x1etunesmi\
+th:method/tensors@0.1.2\x05\x05\x01B&\x04\0\x08examples\x03\x01\x04\0\x0ctrainin\
+g-set\x03\x01\x01h\0\x01@\x01\x04self\x02\0y\x04\0\x14[method]examples.len\x01\x03\
+\x01pw\x01@\x01\x04self\x02\0\x04\x04\0\x14[method]examples.ids\x01\x05\x01ps\x01\
+@\x01\x04self\x02\0\x06\x04\0\x18[method]examples.prompts\x01\x07\x01ks\x01p\x08\
+\x01@\x01\x04self\x02\0\x09\x04\0\x1c[method]examples.completions\x01\x0a\x04\0\x19\
+[method]examples.messages\x01\x07\x04\0\x18[method]examples.columns\x01\x07\x01@\
+\x02\x04self\x02\x04names\0\x09\x04\0\x17[method]examples.column\x01\x0b\x04\0\x16\
+[method]examples.round\x01\x03\x01h\x01\x01@\x03\x04self\x0c\x03rowy\x0aprovenan\
+ces\x01\0\x04\0\x19[method]training-set.keep\x01\x0d\x01@\x04\x04self\x0c\x03row\
+y\x0acompletions\x0aprovenances\x01\0\x04\0\x1c[method]training-set.replace\x01\x0e\
+\x01ky\x01@\x05\x04self\x0c\x06prompts\x0acompletions\x0aprovenances\x04like\x0f\
+\x01\0\x04\0\x18[method]training-set.add\x01\x10\x01@\x05\x04self\x0c\x03rowy\x06\
+chosens\x08rejecteds\x0aprovenances\x01\0\x04\0\x1b[method]training-set.prefer\x01\
+\x11\x01@\x05\x04self\x0c\x03rowy\x05roles\x06\x0bcompletions\x06\x0aprovenances\
+\x01\0\x04\0\x1a[method]training-set.group\x01\x12\x01@\x06\x04self\x0c\x0cconve\
+rsations\x05roles\x06\x0bcompletions\x06\x0aprovenances\x04like\x0f\x01\0\x04\0\x1e\
+[method]training-set.add-group\x01\x13\x01@\x03\x04self\x0c\x03rowy\x03whys\x01\0\
+\x04\0\x19[method]training-set.omit\x01\x14\x01@\x04\x04self\x0c\x03rowy\x04name\
+s\x05valueu\x01\0\x04\0\x19[method]training-set.note\x01\x15\x03\0\x1btunesmith:\
+method/data@0.1.2\x05\x06\x02\x03\0\0\x05error\x01BR\x02\x03\x02\x01\x07\x04\0\x05\
+error\x03\0\0\x04\0\x05cases\x03\x01\x01q\x04\x05right\0\0\x05wrong\0\0\x06partl\
+y\x01v\0\x09undecided\x01s\0\x04\0\x07verdict\x03\0\x03\x04\0\x08rollouts\x03\x01\
+\x04\0\x0aevaluation\x03\x01\x01h\x02\x01@\x01\x04self\x07\0y\x04\0\x11[method]c\
+ases.len\x01\x08\x01ps\x01@\x01\x04self\x07\0\x09\x04\0\x15[method]cases.prompts\
+\x01\x0a\x04\0\x15[method]cases.answers\x01\x0a\x01ks\x01p\x0b\x01@\x01\x04self\x07\
+\0\x0c\x04\0\x18[method]cases.references\x01\x0d\x04\0\x14[method]cases.rivals\x01\
+\x0d\x04\0\x15[method]cases.columns\x01\x0a\x01@\x02\x04self\x07\x04names\0\x0c\x04\
+\0\x14[method]cases.column\x01\x0e\x01h\x05\x01@\x01\x04self\x0f\0y\x04\0\x14[me\
+thod]rollouts.len\x01\x10\x01pw\x01@\x01\x04self\x0f\0\x11\x04\0\x14[method]roll\
+outs.ids\x01\x12\x01py\x01@\x01\x04self\x0f\0\x13\x04\0\x17[method]rollouts.grou\
+ps\x01\x14\x01@\x01\x04self\x0f\0\x09\x04\0\x18[method]rollouts.prompts\x01\x15\x04\
+\0\x19[method]rollouts.messages\x01\x15\x01p\x7f\x01@\x01\x04self\x0f\0\x16\x04\0\
+\x1b[method]rollouts.off-policy\x01\x17\x04\0\x1d[method]rollouts.reward-names\x01\
+\x15\x01pv\x01@\x01\x04self\x0f\0\x18\x04\0\x1f[method]rollouts.reward-weights\x01\
+\x19\x01kv\x01p\x1a\x01j\x01\x1b\x01\x01\x01@\x02\x04self\x0f\x04names\0\x1c\x04\
+\0\x18[method]rollouts.rewards\x01\x1d\x01j\0\x01\x01\x01@\x03\x04self\x0f\x04na\
+mes\x06values\x18\0\x1e\x04\0\x17[method]rollouts.attach\x01\x1f\x04\0\x1c[metho\
+d]rollouts.completions\x01\x15\x04\0\x19[method]rollouts.finished\x01\x17\x04\0\x18\
+[method]rollouts.lengths\x01\x14\x01@\x01\x04self\x0f\0\x0c\x04\0\x1b[method]rol\
+louts.references\x01\x20\x04\0\x18[method]rollouts.columns\x01\x15\x01@\x02\x04s\
+elf\x0f\x04names\0\x0c\x04\0\x17[method]rollouts.column\x01!\x01j\x01\x18\x01\x01\
+\x01@\x02\x04self\x0f\x05unders\0\"\x04\0\x1f[method]rollouts.token-logprobs\x01\
+#\x01@\x02\x04self\x0f\x04names\0\"\x04\0\x1e[method]rollouts.token-numbers\x01$\
+\x04\0\x15[method]rollouts.step\x01\x10\x01h\x06\x01@\x01\x04self%\0s\x04\0\x17[\
+method]evaluation.name\x01&\x01@\x01\x04self%\0y\x04\0\x16[method]evaluation.len\
+\x01'\x01@\x01\x04self%\0\x09\x04\0\x1a[method]evaluation.prompts\x01(\x04\0\x1a\
+[method]evaluation.answers\x01(\x01@\x01\x04self%\0\x16\x04\0\x1b[method]evaluat\
+ion.finished\x01)\x01@\x01\x04self%\0\x0c\x04\0\x1d[method]evaluation.references\
+\x01*\x04\0\x1a[method]evaluation.columns\x01(\x01@\x02\x04self%\x04names\0\x0c\x04\
+\0\x19[method]evaluation.column\x01+\x01pu\x01k,\x01@\x02\x04self%\x04names\0-\x04\
+\0\x1c[method]evaluation.statistic\x01.\x03\0\x1etunesmith:method/answers@0.1.2\x05\
+\x08\x02\x03\0\x05\x06tensor\x01BY\x02\x03\x02\x01\x07\x04\0\x05error\x03\0\0\x02\
+\x03\x02\x01\x09\x04\0\x06tensor\x03\0\x02\x04\0\x0btoken-batch\x03\x01\x04\0\x05\
+batch\x03\x01\x01h\x04\x01@\x01\x04self\x06\0y\x04\0\x17[method]token-batch.len\x01\
+\x07\x01pw\x01@\x01\x04self\x06\0\x08\x04\0\x17[method]token-batch.ids\x01\x09\x01\
+ps\x01@\x01\x04self\x06\0\x0a\x04\0\x19[method]token-batch.roles\x01\x0b\x01py\x01\
+@\x01\x04self\x06\0\x0c\x04\0\x1b[method]token-batch.offsets\x01\x0d\x04\0\x1a[m\
+ethod]token-batch.tokens\x01\x0d\x01p\x7f\x01@\x01\x04self\x06\0\x0e\x04\0\x18[m\
+ethod]token-batch.mask\x01\x0f\x04\0\x19[method]token-batch.texts\x01\x0b\x04\0\x1c\
+[method]token-batch.messages\x01\x0b\x01j\x01\x0a\x01\x01\x01@\x01\x04self\x06\0\
+\x10\x04\0\x1d[method]token-batch.row-texts\x01\x11\x01j\x01\x0c\x01\x01\x01@\x01\
 \x04self\x06\0\x12\x04\0%[method]token-batch.completion-starts\x01\x13\x04\0\x1a\
 [method]token-batch.starts\x01\x13\x04\0\x18[method]token-batch.ends\x01\x13\x01\
 pv\x01j\x01\x14\x01\x01\x01@\x02\x04self\x06\x05unders\0\x15\x04\0\"[method]toke\
-n-batch.token-logprobs\x01\x16\x04\0\x1b[method]token-batch.columns\x01\x0f\x01k\
+n-batch.token-logprobs\x01\x16\x04\0\x1b[method]token-batch.columns\x01\x0b\x01k\
 s\x01p\x17\x01@\x02\x04self\x06\x04names\0\x18\x04\0\x1a[method]token-batch.colu\
 mn\x01\x19\x04\0\x18[method]token-batch.step\x01\x07\x01h\x05\x01@\x01\x04self\x1a\
 \0y\x04\0\x12[method]batch.rows\x01\x1b\x01i\x03\x01@\x01\x04self\x1a\0\x1c\x04\0\
 \x14[method]batch.tokens\x01\x1d\x04\0\x12[method]batch.mask\x01\x1d\x04\0\x15[m\
 ethod]batch.weights\x01\x1d\x01k\x1c\x01@\x01\x04self\x1a\0\x1e\x04\0\x18[method\
 ]batch.advantages\x01\x1f\x01j\x01\x1c\x01\x01\x01@\x02\x04self\x1a\x05unders\0\x20\
-\x04\0\x1c[method]batch.token-logprobs\x01!\x04\0\x18[method]batch.vocabulary\x01\
-\x1b\x01@\x03\x04self\x1a\x05county\x0btemperaturev\0\x20\x04\0\x15[method]batch\
-.samples\x01\"\x01h\x03\x01@\x03\x04self\x1a\x05unders\x0acandidates#\0\x20\x04\0\
-\x20[method]batch.candidate-logprobs\x01$\x04\0\x14[method]batch.groups\x01\x1d\x04\
-\0\x14[method]batch.chosen\x01\x1f\x01@\x02\x04self\x1a\x06columns\0\x20\x04\0\x15\
-[method]batch.numbers\x01%\x01@\x02\x04self\x1a\x04names\0\x20\x04\0\x17[method]\
-batch.parameter\x01&\x01@\x01\x04self\x1a\0u\x04\0\x1a[method]batch.total-weight\
-\x01'\x04\0\x18[method]batch.total-rows\x01\x1b\x04\0\x1b[method]batch.micro-bat\
-ches\x01\x1b\x04\0\x12[method]batch.step\x01\x1b\x03\0\x1etunesmith:method/batch\
-es@0.1.1\x05\x09\x02\x03\0\x05\x08examples\x01Bn\x02\x03\x02\x01\x06\x04\0\x05er\
-ror\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\x02\x02\x03\x02\x01\x0a\x04\
-\0\x08examples\x03\0\x04\x04\0\x07prompts\x03\x01\x04\0\x08sampling\x03\x01\x04\0\
-\x0bgenerations\x03\x01\x04\0\x06scores\x03\x01\x04\0\x0fforward-request\x03\x01\
-\x04\0\x0cforward-pass\x03\x01\x04\0\x0elanguage-model\x03\x01\x01i\x06\x01@\0\0\
-\x0d\x04\0\x14[constructor]prompts\x01\x0e\x01h\x06\x01h\x05\x01py\x01@\x03\x04s\
-elf\x0f\x08examples\x10\x04rows\x11\x01\0\x04\0\x18[method]prompts.add-rows\x01\x12\
-\x01ps\x01@\x02\x04self\x0f\x05texts\x13\x01\0\x04\0\x19[method]prompts.add-user\
-s\x01\x14\x01@\x02\x04self\x0f\x0dconversations\x13\x01\0\x04\0\x1c[method]promp\
-ts.add-messages\x01\x15\x04\0\x17[method]prompts.add-raw\x01\x14\x01i\x07\x01@\0\
-\0\x16\x04\0\x15[constructor]sampling\x01\x17\x01h\x07\x01@\x02\x04self\x18\x05v\
-aluev\x01\0\x04\0\x20[method]sampling.set-temperature\x01\x19\x04\0\x1a[method]s\
-ampling.set-top-p\x01\x19\x01@\x02\x04self\x18\x05valuey\x01\0\x04\0\x1a[method]\
-sampling.set-top-k\x01\x1a\x04\0\x1f[method]sampling.set-max-tokens\x01\x1a\x04\0\
-\x1c[method]sampling.set-samples\x01\x1a\x01@\x02\x04self\x18\x05texts\x13\x01\0\
-\x04\0\x19[method]sampling.set-stop\x01\x1b\x01@\x02\x04self\x18\x05valuew\x01\0\
-\x04\0\x19[method]sampling.set-seed\x01\x1c\x01h\x08\x01@\x01\x04self\x1d\0\x13\x04\
-\0\x19[method]generations.texts\x01\x1e\x01p\x7f\x01@\x01\x04self\x1d\0\x1f\x04\0\
-\x1c[method]generations.finished\x01\x20\x01@\x01\x04self\x1d\0\x11\x04\0\x1b[me\
-thod]generations.lengths\x01!\x01pv\x01@\x01\x04self\x1d\0\"\x04\0\"[method]gene\
-rations.token-logprobs\x01#\x01h\x09\x01pu\x01@\x01\x04self$\0%\x04\0\x13[method\
-]scores.sums\x01&\x01@\x01\x04self$\0\x11\x04\0\x16[method]scores.lengths\x01'\x01\
-@\x01\x04self$\0\"\x04\0\x1d[method]scores.token-logprobs\x01(\x01j\x01\x11\x01\x01\
-\x01@\x01\x04self$\0)\x04\0\x15[method]scores.starts\x01*\x04\0\x13[method]score\
-s.ends\x01*\x01h\x03\x01i\x0a\x01@\x02\x06tokens+\x04mask+\0,\x04\0#[static]forw\
-ard-request.from-tokens\x01-\x01@\x02\x0aembeddings+\x04mask+\0,\x04\0'[static]f\
-orward-request.from-embeddings\x01.\x01h\x0a\x01@\x01\x04self/\x01\0\x04\0#[meth\
-od]forward-request.want-logits\x010\x01@\x02\x04self/\x05layery\x01\0\x04\0#[met\
-hod]forward-request.want-hidden\x011\x04\0&[method]forward-request.want-attentio\
-n\x011\x04\0\x1f[method]forward-request.exit-at\x011\x01h\x0b\x01i\x03\x01@\x01\x04\
-self2\03\x04\0\x1b[method]forward-pass.logits\x014\x01@\x02\x04self2\x05layery\0\
-3\x04\0\x1b[method]forward-pass.hidden\x015\x04\0\x1e[method]forward-pass.attent\
-ion\x015\x01i\x0c\x01j\x016\x01\x01\x01@\x01\x04names\07\x04\0\x1b[static]langua\
-ge-model.open\x018\x01h\x0c\x01i\x08\x01j\x01:\x01\x01\x01@\x03\x04self9\x07prom\
-pts\x0f\x08sampling\x18\0;\x04\0\x1f[method]language-model.generate\x01<\x01i\x09\
-\x01j\x01=\x01\x01\x01@\x03\x04self9\x07prompts\x0f\x0bcompletions\x13\0>\x04\0\x1c\
-[method]language-model.score\x01?\x01j\x01\"\x01\x01\x01@\x03\x04self9\x07prompt\
-s\x0f\x0acandidates\x13\0\xc0\0\x04\0![method]language-model.score-next\x01A\x01\
-@\x02\x04self9\x05texts\x13\0\xc0\0\x04\0\x1c[method]language-model.embed\x01B\x01\
-i\x0b\x01j\x01\xc3\0\x01\x01\x01@\x02\x04self9\x07request/\0\xc4\0\x04\0\x1e[met\
-hod]language-model.forward\x01E\x01@\x01\x04self9\0y\x04\0\"[method]language-mod\
-el.hidden-size\x01F\x04\0\x1d[method]language-model.layers\x01F\x03\0\x1ctunesmi\
-th:method/model@0.1.1\x05\x0b\x02\x03\0\x06\x07verdict\x01B\x0f\x02\x03\x02\x01\x06\
-\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x0a\x04\0\x08examples\x03\0\x02\x02\x03\x02\
-\x01\x0c\x04\0\x07verdict\x03\0\x04\x01h\x03\x01py\x01ps\x01p\x05\x01j\x01\x09\x01\
-\x01\x01@\x03\x08examples\x06\x04rows\x07\x07answers\x08\0\x0a\x04\0\x05judge\x01\
-\x0b\x01@\x04\x08examples\x06\x04rows\x07\x05first\x08\x06second\x08\0\x0a\x04\0\
-\x07compare\x01\x0c\x03\0\x1etunesmith:method/judging@0.1.1\x05\x0d\x01B\x15\x02\
-\x03\x02\x01\x06\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\
-\x02\x04\0\x0dparameter-set\x03\x01\x01h\x04\x01ps\x01@\x01\x04self\x05\0\x06\x04\
-\0\x1b[method]parameter-set.names\x01\x07\x01i\x03\x01j\x01\x08\x01\x01\x01@\x02\
-\x04self\x05\x04names\0\x09\x04\0\x19[method]parameter-set.get\x01\x0a\x01@\x03\x04\
-self\x05\x08snapshots\x04names\0\x09\x04\0\x1e[method]parameter-set.get-from\x01\
-\x0b\x01h\x03\x01j\0\x01\x01\x01@\x03\x04self\x05\x04names\x05value\x0c\0\x0d\x04\
-\0\x19[method]parameter-set.set\x01\x0e\x01@\x01\x04self\x05\0y\x04\0\x1a[method\
-]parameter-set.step\x01\x0f\x03\0!tunesmith:method/parameters@0.1.1\x05\x0e\x01B\
-\x0b\x02\x03\x02\x01\x08\x04\0\x06tensor\x03\0\0\x04\0\x0bcache-block\x03\x01\x01\
-h\x02\x01@\x01\x04self\x03\0y\x04\0\x19[method]cache-block.layer\x01\x04\x01i\x01\
-\x01@\x01\x04self\x03\0\x05\x04\0\x18[method]cache-block.keys\x01\x06\x04\0\x1a[\
-method]cache-block.values\x01\x06\x04\0\x1a[method]cache-block.budget\x01\x04\x03\
-\0\x1ctunesmith:method/cache@0.1.1\x05\x0f\x04\05tunesmith:sdk/imports-with-all-\
-of-its-exports-removed\x04\0\x0b-\x01\0'imports-with-all-of-its-exports-removed\x03\
-\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0dwit-component\x070.262.0\x10wit-\
-bindgen-rust\x060.63.0";
+\x04\0\x1c[method]batch.token-logprobs\x01!\x01@\x03\x04self\x1a\x05unders\x0bte\
+mperaturev\0\x20\x04\0\x1f[method]batch.token-logprobs-at\x01\"\x01@\x02\x04self\
+\x1a\x0btemperaturev\0\x20\x04\0\x1d[method]batch.token-entropies\x01#\x01@\x01\x04\
+self\x1a\0\x20\x04\0\x1e[method]batch.token-collisions\x01$\x01@\x02\x04self\x1a\
+\x04names\0\x20\x04\0\x1b[method]batch.token-numbers\x01%\x04\0\x1b[method]batch\
+.hidden-states\x01$\x01@\x01\x04self\x1a\0\x08\x04\0\x11[method]batch.ids\x01&\x01\
+@\x01\x04self\x1a\0\x0a\x04\0\x13[method]batch.roles\x01'\x04\0\x18[method]batch\
+.off-policy\x01\x1d\x01@\x01\x04self\x1a\0v\x04\0\x19[method]batch.temperature\x01\
+(\x04\0\x18[method]batch.vocabulary\x01\x1b\x01@\x03\x04self\x1a\x05county\x0bte\
+mperaturev\0\x20\x04\0\x15[method]batch.samples\x01)\x01h\x03\x01@\x03\x04self\x1a\
+\x05unders\x0acandidates*\0\x20\x04\0\x20[method]batch.candidate-logprobs\x01+\x04\
+\0\x14[method]batch.groups\x01\x1d\x04\0\x14[method]batch.chosen\x01\x1f\x01@\x02\
+\x04self\x1a\x06columns\0\x20\x04\0\x15[method]batch.numbers\x01,\x04\0\x17[meth\
+od]batch.parameter\x01%\x01@\x01\x04self\x1a\0u\x04\0\x1a[method]batch.total-wei\
+ght\x01-\x04\0\x18[method]batch.total-rows\x01\x1b\x04\0\x1a[method]batch.total-\
+groups\x01\x1b\x04\0\x1b[method]batch.micro-batches\x01\x1b\x04\0\x12[method]bat\
+ch.step\x01\x1b\x03\0\x1etunesmith:method/batches@0.1.2\x05\x0a\x02\x03\0\x06\x08\
+examples\x01Bn\x02\x03\x02\x01\x07\x04\0\x05error\x03\0\0\x02\x03\x02\x01\x09\x04\
+\0\x06tensor\x03\0\x02\x02\x03\x02\x01\x0b\x04\0\x08examples\x03\0\x04\x04\0\x07\
+prompts\x03\x01\x04\0\x08sampling\x03\x01\x04\0\x0bgenerations\x03\x01\x04\0\x06\
+scores\x03\x01\x04\0\x0fforward-request\x03\x01\x04\0\x0cforward-pass\x03\x01\x04\
+\0\x0elanguage-model\x03\x01\x01i\x06\x01@\0\0\x0d\x04\0\x14[constructor]prompts\
+\x01\x0e\x01h\x06\x01h\x05\x01py\x01@\x03\x04self\x0f\x08examples\x10\x04rows\x11\
+\x01\0\x04\0\x18[method]prompts.add-rows\x01\x12\x01ps\x01@\x02\x04self\x0f\x05t\
+exts\x13\x01\0\x04\0\x19[method]prompts.add-users\x01\x14\x01@\x02\x04self\x0f\x0d\
+conversations\x13\x01\0\x04\0\x1c[method]prompts.add-messages\x01\x15\x04\0\x17[\
+method]prompts.add-raw\x01\x14\x01i\x07\x01@\0\0\x16\x04\0\x15[constructor]sampl\
+ing\x01\x17\x01h\x07\x01@\x02\x04self\x18\x05valuev\x01\0\x04\0\x20[method]sampl\
+ing.set-temperature\x01\x19\x04\0\x1a[method]sampling.set-top-p\x01\x19\x01@\x02\
+\x04self\x18\x05valuey\x01\0\x04\0\x1a[method]sampling.set-top-k\x01\x1a\x04\0\x1f\
+[method]sampling.set-max-tokens\x01\x1a\x04\0\x1c[method]sampling.set-samples\x01\
+\x1a\x01@\x02\x04self\x18\x05texts\x13\x01\0\x04\0\x19[method]sampling.set-stop\x01\
+\x1b\x01@\x02\x04self\x18\x05valuew\x01\0\x04\0\x19[method]sampling.set-seed\x01\
+\x1c\x01h\x08\x01@\x01\x04self\x1d\0\x13\x04\0\x19[method]generations.texts\x01\x1e\
+\x01p\x7f\x01@\x01\x04self\x1d\0\x1f\x04\0\x1c[method]generations.finished\x01\x20\
+\x01@\x01\x04self\x1d\0\x11\x04\0\x1b[method]generations.lengths\x01!\x01pv\x01@\
+\x01\x04self\x1d\0\"\x04\0\"[method]generations.token-logprobs\x01#\x01h\x09\x01\
+pu\x01@\x01\x04self$\0%\x04\0\x13[method]scores.sums\x01&\x01@\x01\x04self$\0\x11\
+\x04\0\x16[method]scores.lengths\x01'\x01@\x01\x04self$\0\"\x04\0\x1d[method]sco\
+res.token-logprobs\x01(\x01j\x01\x11\x01\x01\x01@\x01\x04self$\0)\x04\0\x15[meth\
+od]scores.starts\x01*\x04\0\x13[method]scores.ends\x01*\x01h\x03\x01i\x0a\x01@\x02\
+\x06tokens+\x04mask+\0,\x04\0#[static]forward-request.from-tokens\x01-\x01@\x02\x0a\
+embeddings+\x04mask+\0,\x04\0'[static]forward-request.from-embeddings\x01.\x01h\x0a\
+\x01@\x01\x04self/\x01\0\x04\0#[method]forward-request.want-logits\x010\x01@\x02\
+\x04self/\x05layery\x01\0\x04\0#[method]forward-request.want-hidden\x011\x04\0&[\
+method]forward-request.want-attention\x011\x04\0\x1f[method]forward-request.exit\
+-at\x011\x01h\x0b\x01i\x03\x01@\x01\x04self2\03\x04\0\x1b[method]forward-pass.lo\
+gits\x014\x01@\x02\x04self2\x05layery\03\x04\0\x1b[method]forward-pass.hidden\x01\
+5\x04\0\x1e[method]forward-pass.attention\x015\x01i\x0c\x01j\x016\x01\x01\x01@\x01\
+\x04names\07\x04\0\x1b[static]language-model.open\x018\x01h\x0c\x01i\x08\x01j\x01\
+:\x01\x01\x01@\x03\x04self9\x07prompts\x0f\x08sampling\x18\0;\x04\0\x1f[method]l\
+anguage-model.generate\x01<\x01i\x09\x01j\x01=\x01\x01\x01@\x03\x04self9\x07prom\
+pts\x0f\x0bcompletions\x13\0>\x04\0\x1c[method]language-model.score\x01?\x01j\x01\
+\"\x01\x01\x01@\x03\x04self9\x07prompts\x0f\x0acandidates\x13\0\xc0\0\x04\0![met\
+hod]language-model.score-next\x01A\x01@\x02\x04self9\x05texts\x13\0\xc0\0\x04\0\x1c\
+[method]language-model.embed\x01B\x01i\x0b\x01j\x01\xc3\0\x01\x01\x01@\x02\x04se\
+lf9\x07request/\0\xc4\0\x04\0\x1e[method]language-model.forward\x01E\x01@\x01\x04\
+self9\0y\x04\0\"[method]language-model.hidden-size\x01F\x04\0\x1d[method]languag\
+e-model.layers\x01F\x03\0\x1ctunesmith:method/model@0.1.2\x05\x0c\x02\x03\0\x07\x07\
+verdict\x02\x03\0\x07\x08rollouts\x01B\x14\x02\x03\x02\x01\x07\x04\0\x05error\x03\
+\0\0\x02\x03\x02\x01\x0b\x04\0\x08examples\x03\0\x02\x02\x03\x02\x01\x0d\x04\0\x07\
+verdict\x03\0\x04\x02\x03\x02\x01\x0e\x04\0\x08rollouts\x03\0\x06\x01h\x03\x01py\
+\x01ps\x01p\x05\x01j\x01\x0b\x01\x01\x01@\x03\x08examples\x08\x04rows\x09\x07ans\
+wers\x0a\0\x0c\x04\0\x05judge\x01\x0d\x01@\x04\x08examples\x08\x04rows\x09\x05fi\
+rst\x0a\x06second\x0a\0\x0c\x04\0\x07compare\x01\x0e\x01h\x07\x01@\x01\x08rollou\
+ts\x0f\0\x0c\x04\0\x0ejudge-rollouts\x01\x10\x03\0\x1etunesmith:method/judging@0\
+.1.2\x05\x0f\x01B\x15\x02\x03\x02\x01\x07\x04\0\x05error\x03\0\0\x02\x03\x02\x01\
+\x09\x04\0\x06tensor\x03\0\x02\x04\0\x0dparameter-set\x03\x01\x01h\x04\x01ps\x01\
+@\x01\x04self\x05\0\x06\x04\0\x1b[method]parameter-set.names\x01\x07\x01i\x03\x01\
+j\x01\x08\x01\x01\x01@\x02\x04self\x05\x04names\0\x09\x04\0\x19[method]parameter\
+-set.get\x01\x0a\x01@\x03\x04self\x05\x08snapshots\x04names\0\x09\x04\0\x1e[meth\
+od]parameter-set.get-from\x01\x0b\x01h\x03\x01j\0\x01\x01\x01@\x03\x04self\x05\x04\
+names\x05value\x0c\0\x0d\x04\0\x19[method]parameter-set.set\x01\x0e\x01@\x01\x04\
+self\x05\0y\x04\0\x1a[method]parameter-set.step\x01\x0f\x03\0!tunesmith:method/p\
+arameters@0.1.2\x05\x10\x01B\x0b\x02\x03\x02\x01\x09\x04\0\x06tensor\x03\0\0\x04\
+\0\x0bcache-block\x03\x01\x01h\x02\x01@\x01\x04self\x03\0y\x04\0\x19[method]cach\
+e-block.layer\x01\x04\x01i\x01\x01@\x01\x04self\x03\0\x05\x04\0\x18[method]cache\
+-block.keys\x01\x06\x04\0\x1a[method]cache-block.values\x01\x06\x04\0\x1a[method\
+]cache-block.budget\x01\x04\x03\0\x1ctunesmith:method/cache@0.1.2\x05\x11\x04\05\
+tunesmith:sdk/imports-with-all-of-its-exports-removed\x04\0\x0b-\x01\0'imports-w\
+ith-all-of-its-exports-removed\x03\0\0\0G\x09producers\x01\x0cprocessed-by\x02\x0d\
+wit-component\x070.262.0\x10wit-bindgen-rust\x060.63.0";
 #[inline(never)]
 #[doc(hidden)]
 pub fn __link_custom_section_describing_imports() {

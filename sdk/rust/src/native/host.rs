@@ -31,6 +31,15 @@ pub trait TrainingSet {
     fn replace(&self, row: u32, completion: &str, provenance: &str);
     fn add(&self, prompt: &str, completion: &str, provenance: &str, like: Option<u32>);
     fn prefer(&self, row: u32, chosen: &str, rejected: &str, provenance: &str);
+    fn group(&self, row: u32, roles: &[String], completions: &[String], provenance: &str);
+    fn add_group(
+        &self,
+        conversation: &str,
+        roles: &[String],
+        completions: &[String],
+        provenance: &str,
+        like: Option<u32>,
+    );
     fn omit(&self, row: u32, why: &str);
     fn note(&self, row: u32, name: &str, value: f64);
 }
@@ -52,6 +61,12 @@ pub trait Rollouts {
     fn ids(&self) -> Vec<u64>;
     fn groups(&self) -> Vec<u32>;
     fn prompts(&self) -> Vec<String>;
+    fn messages(&self) -> Vec<String>;
+    fn off_policy(&self) -> Vec<bool>;
+    fn reward_names(&self) -> Vec<String>;
+    fn reward_weights(&self) -> Vec<f32>;
+    fn rewards(&self, name: &str) -> Result<Vec<Option<f32>>, Error>;
+    fn attach(&self, name: &str, values: &[f32]) -> Result<(), Error>;
     fn completions(&self) -> Vec<String>;
     fn finished(&self) -> Vec<bool>;
     fn lengths(&self) -> Vec<u32>;
@@ -80,6 +95,7 @@ pub trait Evaluation {
 pub trait TokenBatch {
     fn len(&self) -> u32;
     fn ids(&self) -> Vec<u64>;
+    fn roles(&self) -> Vec<String>;
     fn offsets(&self) -> Vec<u32>;
     fn tokens(&self) -> Vec<u32>;
     fn mask(&self) -> Vec<bool>;
@@ -103,6 +119,15 @@ pub trait Batch {
     fn weights(&self) -> Tensor;
     fn advantages(&self) -> Option<Tensor>;
     fn token_logprobs(&self, under: &str) -> Result<Tensor, Error>;
+    fn token_logprobs_at(&self, under: &str, temperature: f32) -> Result<Tensor, Error>;
+    fn token_entropies(&self, temperature: f32) -> Result<Tensor, Error>;
+    fn token_collisions(&self) -> Result<Tensor, Error>;
+    fn token_numbers(&self, name: &str) -> Result<Tensor, Error>;
+    fn hidden_states(&self) -> Result<Tensor, Error>;
+    fn ids(&self) -> Vec<u64>;
+    fn roles(&self) -> Vec<String>;
+    fn off_policy(&self) -> Tensor;
+    fn temperature(&self) -> f32;
     fn vocabulary(&self) -> u32;
     fn samples(&self, count: u32, temperature: f32) -> Result<Tensor, Error>;
     fn candidate_logprobs(&self, under: &str, candidates: &Tensor) -> Result<Tensor, Error>;
@@ -112,6 +137,7 @@ pub trait Batch {
     fn parameter(&self, name: &str) -> Result<Tensor, Error>;
     fn total_weight(&self) -> f64;
     fn total_rows(&self) -> u32;
+    fn total_groups(&self) -> u32;
     fn micro_batches(&self) -> u32;
     fn step(&self) -> u32;
 }
@@ -169,6 +195,19 @@ pub trait Host {
         answers: &[String],
         rivals: Option<&[String]>,
     ) -> Result<Vec<Verdict>, Error>;
+
+    /// Judges every rollout.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no judge.
+    fn judge_rollouts(&self, rollouts: &dyn Rollouts) -> Result<Vec<Verdict>, Error>;
+
+    /// The kept number of each example.
+    fn read(&self, name: &str, ids: &[u64]) -> Vec<Option<f64>>;
+
+    /// Keeps a number per example.
+    fn keep(&self, name: &str, ids: &[u64], values: &[f64]);
 }
 
 thread_local! {
@@ -239,9 +278,22 @@ pub mod log {
     }
 }
 
+/// The store of the installed host.
+pub(crate) mod store {
+    /// As the contract.
+    pub(crate) fn read(name: &str, ids: &[u64]) -> Vec<Option<f64>> {
+        super::host().read(name, ids)
+    }
+
+    /// As the contract.
+    pub(crate) fn write(name: &str, ids: &[u64], values: &[f64]) {
+        super::host().keep(name, ids, values);
+    }
+}
+
 /// The judge of the installed host.
 pub(crate) mod judging {
-    use super::Examples;
+    use super::{Examples, Rollouts};
     use crate::{Error, Verdict};
 
     /// As the contract.
@@ -257,5 +309,10 @@ pub(crate) mod judging {
         second: &[String],
     ) -> Result<Vec<Verdict>, Error> {
         super::host().judge(examples, rows, first, Some(second))
+    }
+
+    /// As the contract.
+    pub(crate) fn judge_rollouts(rollouts: &dyn Rollouts) -> Result<Vec<Verdict>, Error> {
+        super::host().judge_rollouts(rollouts)
     }
 }

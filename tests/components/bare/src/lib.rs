@@ -8,16 +8,16 @@ wit_bindgen::generate!({
         package tests:bare;
 
         world bare {
-            include tunesmith:method/curate-plugin@0.1.1;
-            include tunesmith:method/judge-plugin@0.1.1;
-            include tunesmith:method/reward-plugin@0.1.1;
-            include tunesmith:method/credit-plugin@0.1.1;
-            include tunesmith:method/weigh-plugin@0.1.1;
-            include tunesmith:method/objective-plugin@0.1.1;
-            include tunesmith:method/edit-plugin@0.1.1;
-            include tunesmith:method/measure-plugin@0.1.1;
-            include tunesmith:method/answer-plugin@0.1.1;
-            include tunesmith:method/retain-plugin@0.1.1;
+            include tunesmith:method/curate-plugin@0.1.2;
+            include tunesmith:method/judge-plugin@0.1.2;
+            include tunesmith:method/reward-plugin@0.1.2;
+            include tunesmith:method/credit-plugin@0.1.2;
+            include tunesmith:method/weigh-plugin@0.1.2;
+            include tunesmith:method/objective-plugin@0.1.2;
+            include tunesmith:method/edit-plugin@0.1.2;
+            include tunesmith:method/measure-plugin@0.1.2;
+            include tunesmith:method/answer-plugin@0.1.2;
+            include tunesmith:method/retain-plugin@0.1.2;
         }
     ",
     path: "../../../wit",

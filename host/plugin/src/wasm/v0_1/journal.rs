@@ -1,6 +1,7 @@
 //! What a plugin says: log lines, metrics, skipped rows. Capped and escaped, since it ends up in terminals and reports.
 
 use tunesmith_core::call::{Level, LogLine, Report};
+use tunesmith_core::digest::PartsDigest;
 
 use crate::limits::Limits;
 use crate::text;
@@ -12,6 +13,7 @@ pub(crate) struct Journal {
     bytes_left: usize,
     line_bytes: usize,
     names: usize,
+    stored: Option<PartsDigest>,
 }
 
 impl Journal {
@@ -22,6 +24,7 @@ impl Journal {
             bytes_left: limits.log_bytes,
             line_bytes: limits.log_line_bytes,
             names: limits.names,
+            stored: None,
         }
     }
 
@@ -54,8 +57,17 @@ impl Journal {
         }
     }
 
+    /// Notes what the plugin wrote into its store.
+    pub(crate) fn stored(&mut self, name: &str, ids: &[u64], values: &[f64]) {
+        let digest = self.stored.get_or_insert_default();
+        digest.add(name.as_bytes());
+        digest.add(&ids.iter().flat_map(|id| id.to_le_bytes()).collect::<Vec<u8>>());
+        digest.add(&values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect::<Vec<u8>>());
+    }
+
     /// Adds what was said to the report of the call. Costs are not this journal's business.
-    pub(crate) fn finish(self, report: &mut Report) {
+    pub(crate) fn finish(mut self, report: &mut Report) {
+        self.report.stored = self.stored.take().map(PartsDigest::finish);
         report.absorb(self.report);
     }
 }

@@ -52,7 +52,7 @@ fn lab() -> Lab {
 impl Lab {
     fn batch(&self) -> TensorBatch {
         let engine = Arc::new(BurnTensors::new(&self.models.policy.device(), Budget::default()));
-        let totals = Totals { weight: 1.0, rows: 2, micro_batches: 1, step: 0 };
+        let totals = Totals { weight: 1.0, rows: 2, groups: 2, micro_batches: 1, step: 0 };
         let weights = vec![1.0; self.micro.tokens()];
         TensorBatch::new(engine, self.models.clone(), Arc::clone(&self.micro), &weights, totals)
             .expect("it has rows")

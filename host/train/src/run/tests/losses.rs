@@ -61,7 +61,8 @@ fn micro_batches(case: &Case) -> Vec<Arc<MicroBatch>> {
             example: example(0, "q", None),
             tokens: row.input_ids.clone(),
             mask: row.labels.iter().enumerate().map(|(place, label)| 0 < place && *label != -100).collect(),
-            is_chosen: None,
+            role: String::new(),
+            sampled: None,
             source: None,
         })
     };
@@ -89,6 +90,9 @@ pub(super) fn training<'a>(plan: &'a Plan, stages: &'a Stages, host: &'a Host, d
         extra: ExtraParameters::default(),
         optimizer: AdamW::new(&plan.train),
         rate: LearningRate::new(&plan.train, 1),
+        round: None,
+        sampled: None,
+        lines: Vec::new(),
         step: 0,
         steps: 1,
     }

@@ -28,7 +28,14 @@ fn micro(lengths: &[u32]) -> Arc<MicroBatch> {
     let row = |(number, len): (usize, &u32)| {
         let tokens: Vec<u32> = (0..*len).map(|place| 3 + (number as u32 * 31 + place * 17) % 60).collect();
         let mask = (0..*len).map(|place| place > 0 && place >= len / 3 && place % 5 != 3).collect();
-        Arc::new(EncodedRow { example: example(number as u64, "q", None), tokens, mask, is_chosen: None, source: None })
+        Arc::new(EncodedRow {
+            example: example(number as u64, "q", None),
+            tokens,
+            mask,
+            role: String::new(),
+            sampled: None,
+            source: None,
+        })
     };
     let rows: Vec<_> = lengths.iter().enumerate().map(row).collect();
     Arc::new(MicroBatch { groups: (0..rows.len() as i32).collect(), rows })

@@ -1,8 +1,11 @@
 //! `answers`: cases, rollouts and evaluations, read-only.
 
 use tunesmith_core::error::ServiceError;
+use tunesmith_core::stage::Stage;
 use wasmtime::component::Resource;
 
+use crate::text;
+use crate::wasm::fault::Cause;
 use crate::wasm::v0_1::bindings::tunesmith::method::{answers, types};
 use crate::wasm::v0_1::call::{CallState, refusal};
 use crate::wasm::v0_1::views::{Cases, Evaluation, Rollouts};
@@ -61,6 +64,59 @@ impl answers::HostRollouts for CallState {
         Ok(self.table.get(&rollouts)?.table().prompts())
     }
 
+    fn messages(&mut self, rollouts: Resource<Rollouts>) -> wasmtime::Result<Vec<String>> {
+        self.table.get(&rollouts)?.table().messages()
+    }
+
+    fn off_policy(&mut self, rollouts: Resource<Rollouts>) -> wasmtime::Result<Vec<bool>> {
+        Ok(self.table.get(&rollouts)?.0.rollouts.iter().map(|rollout| rollout.is_off_policy).collect())
+    }
+
+    fn reward_names(&mut self, rollouts: Resource<Rollouts>) -> wasmtime::Result<Vec<String>> {
+        Ok(self.table.get(&rollouts)?.0.rewards.iter().map(|reward| reward.name.clone()).collect())
+    }
+
+    fn reward_weights(&mut self, rollouts: Resource<Rollouts>) -> wasmtime::Result<Vec<f32>> {
+        Ok(self.table.get(&rollouts)?.0.rewards.iter().map(|reward| reward.weight).collect())
+    }
+
+    fn rewards(
+        &mut self,
+        rollouts: Resource<Rollouts>,
+        name: String,
+    ) -> wasmtime::Result<Result<Vec<Option<f32>>, types::Error>> {
+        let rewards = &self.table.get(&rollouts)?.0.rewards;
+        Ok(match rewards.iter().find(|reward| reward.name == name) {
+            Some(reward) => Ok(reward.scores.clone()),
+            None => {
+                let known: Vec<&str> = rewards.iter().map(|reward| reward.name.as_str()).collect();
+                let what = format!("there is no reward `{}` here; there are {known:?}", name.escape_debug());
+                Err(refusal(&ServiceError::Unsupported(what)))
+            }
+        })
+    }
+
+    fn attach(
+        &mut self,
+        rollouts: Resource<Rollouts>,
+        name: String,
+        values: Vec<f32>,
+    ) -> wasmtime::Result<Result<(), types::Error>> {
+        if self.stage != Stage::Credit {
+            let what = format!("numbers are attached in `credit`, not in `{}`", self.stage);
+            return Ok(Err(refusal(&ServiceError::Unsupported(what))));
+        }
+        self.hold(name.len() + 4 * values.len())?;
+        let rollouts = &self.table.get(&rollouts)?.0;
+        let tokens = rollouts.tokens();
+        if values.len() != tokens || values.iter().any(|value| !value.is_finite()) {
+            let what = format!("attach: {} numbers for {tokens} sampled tokens, or one is not finite", values.len());
+            return Err(Cause::Misuse(what).into());
+        }
+        rollouts.attached.put(&text::name(&name), values);
+        Ok(Ok(()))
+    }
+
     fn completions(&mut self, rollouts: Resource<Rollouts>) -> wasmtime::Result<Vec<String>> {
         Ok(self.table.get(&rollouts)?.0.rollouts.iter().map(|rollout| rollout.completion.clone()).collect())
     }
@@ -96,11 +152,11 @@ impl answers::HostRollouts for CallState {
 
     fn token_numbers(
         &mut self,
-        _rollouts: Resource<Rollouts>,
+        rollouts: Resource<Rollouts>,
         name: String,
     ) -> wasmtime::Result<Result<Vec<f32>, types::Error>> {
-        let error = ServiceError::Unsupported(format!("this run has no numbers `{name}` per token"));
-        Ok(Err(refusal(&error)))
+        let logprobs = self.table.get(&rollouts)?.0.logprobs.clone();
+        Ok(self.serve(|| logprobs.token_numbers(&name))?.map_err(|error| refusal(&error)))
     }
 
     fn step(&mut self, rollouts: Resource<Rollouts>) -> wasmtime::Result<u32> {

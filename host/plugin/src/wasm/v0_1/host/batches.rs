@@ -3,6 +3,7 @@
 use tunesmith_core::data::{RowText, Span};
 use tunesmith_core::error::ServiceError;
 use tunesmith_core::stage::{self, Draws, Port};
+use tunesmith_core::tensors::TensorId;
 use wasmtime::component::Resource;
 
 use crate::wasm::fault::Cause;
@@ -24,6 +25,10 @@ impl batches::HostTokenBatch for CallState {
 
     fn ids(&mut self, batch: Resource<TokenBatch>) -> wasmtime::Result<Vec<u64>> {
         Ok(self.table.get(&batch)?.table().ids())
+    }
+
+    fn roles(&mut self, batch: Resource<TokenBatch>) -> wasmtime::Result<Vec<String>> {
+        Ok(self.table.get(&batch)?.0.rows.iter().map(|row| row.role.clone()).collect())
     }
 
     fn offsets(&mut self, batch: Resource<TokenBatch>) -> wasmtime::Result<Vec<u32>> {
@@ -123,24 +128,64 @@ impl batches::HostBatch for CallState {
         self.port(&batch, &Port::TokenLogprobs(under))
     }
 
+    fn token_logprobs_at(
+        &mut self,
+        batch: Resource<Batch>,
+        under: String,
+        temperature: f32,
+    ) -> Answer<Resource<Handle>> {
+        expect_temperature("token-logprobs-at", temperature)?;
+        let batch = self.table.get(&batch)?.0.clone();
+        self.made(|| batch.logprobs_at(&under, temperature))
+    }
+
+    fn token_entropies(&mut self, batch: Resource<Batch>, temperature: f32) -> Answer<Resource<Handle>> {
+        expect_temperature("token-entropies", temperature)?;
+        let batch = self.table.get(&batch)?.0.clone();
+        self.made(|| batch.entropies(temperature))
+    }
+
+    fn token_collisions(&mut self, batch: Resource<Batch>) -> Answer<Resource<Handle>> {
+        self.port(&batch, &Port::TokenCollisions)
+    }
+
+    fn token_numbers(&mut self, batch: Resource<Batch>, name: String) -> Answer<Resource<Handle>> {
+        self.port(&batch, &Port::TokenNumbers(name))
+    }
+
+    fn hidden_states(&mut self, batch: Resource<Batch>) -> Answer<Resource<Handle>> {
+        self.port(&batch, &Port::HiddenStates)
+    }
+
+    fn ids(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<u64>> {
+        Ok(self.table.get(&batch)?.0.ids())
+    }
+
+    fn roles(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<String>> {
+        Ok(self.table.get(&batch)?.0.roles())
+    }
+
+    fn off_policy(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Resource<Handle>> {
+        self.sure_port(&batch, &Port::OffPolicy)
+    }
+
+    fn temperature(&mut self, batch: Resource<Batch>) -> wasmtime::Result<f32> {
+        Ok(self.table.get(&batch)?.0.temperature())
+    }
+
     fn vocabulary(&mut self, batch: Resource<Batch>) -> wasmtime::Result<u32> {
         Ok(self.table.get(&batch)?.0.vocabulary() as u32)
     }
 
     fn samples(&mut self, batch: Resource<Batch>, count: u32, temperature: f32) -> Answer<Resource<Handle>> {
         expect(0 < count, || "samples: 0 are none".into())?;
-        expect(temperature.is_finite() && 0.0 < temperature, || {
-            format!("samples: a temperature of {temperature} is not above 0.0")
-        })?;
+        expect_temperature("samples", temperature)?;
         let seed = self.stream("candidates", self.samplings);
         self.samplings += 1;
         let batch = self.table.get(&batch)?.0.clone();
         self.admit_candidates(batch.as_ref(), u64::from(count))?;
         let draws = Draws { count: count as usize, temperature, seed };
-        Ok(match self.serve(|| batch.samples(&draws))? {
-            Ok(id) => Ok(self.hand_over(id)?),
-            Err(error) => Err(refusal(&error)),
-        })
+        self.made(|| batch.samples(&draws))
     }
 
     fn candidate_logprobs(
@@ -152,10 +197,7 @@ impl batches::HostBatch for CallState {
         let batch = self.table.get(&batch)?.0.clone();
         let candidates = self.id(&candidates)?;
         self.admit_like(candidates)?;
-        Ok(match self.serve(|| batch.candidate_logprobs(&under, candidates))? {
-            Ok(id) => Ok(self.hand_over(id)?),
-            Err(error) => Err(refusal(&error)),
-        })
+        self.made(|| batch.candidate_logprobs(&under, candidates))
     }
 
     fn groups(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Resource<Handle>> {
@@ -190,6 +232,10 @@ impl batches::HostBatch for CallState {
         Ok(self.table.get(&batch)?.0.total_rows() as u32)
     }
 
+    fn total_groups(&mut self, batch: Resource<Batch>) -> wasmtime::Result<u32> {
+        Ok(self.table.get(&batch)?.0.total_groups() as u32)
+    }
+
     fn micro_batches(&mut self, batch: Resource<Batch>) -> wasmtime::Result<u32> {
         Ok(self.table.get(&batch)?.0.micro_batches() as u32)
     }
@@ -213,7 +259,21 @@ fn expect(is_fine: bool, what: impl FnOnce() -> String) -> wasmtime::Result<()> 
     if is_fine { Ok(()) } else { Err(Cause::Misuse(what()).into()) }
 }
 
+fn expect_temperature(what: &str, temperature: f32) -> wasmtime::Result<()> {
+    expect(temperature.is_finite() && 0.0 < temperature, || {
+        format!("{what}: a temperature of {temperature} is not above 0.0")
+    })
+}
+
 impl CallState {
+    /// Hands over a tensor that the host makes.
+    fn made(&mut self, make: impl FnOnce() -> Result<TensorId, ServiceError>) -> Answer<Resource<Handle>> {
+        Ok(match self.serve(make)? {
+            Ok(id) => Ok(self.hand_over(id)?),
+            Err(error) => Err(refusal(&error)),
+        })
+    }
+
     /// Asks for the texts of the rows, which the host works out at the first call.
     fn of_texts<T>(&mut self, batch: &Resource<TokenBatch>, pick: impl FnOnce(&[RowText]) -> T) -> Answer<T> {
         let texts = self.table.get(batch)?.0.row_texts.clone();

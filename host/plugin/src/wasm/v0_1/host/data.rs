@@ -1,11 +1,14 @@
 //! `data`: the pool, and the training set that a plugin builds.
 
+use tunesmith_core::data::Member;
 use tunesmith_core::stage::Choice;
 use wasmtime::component::Resource;
 
 use crate::text;
+use crate::wasm::fault::Cause;
 use crate::wasm::v0_1::bindings::tunesmith::method::data;
 use crate::wasm::v0_1::call::{CallState, row};
+use crate::wasm::v0_1::host::model::conversation_of;
 use crate::wasm::v0_1::views::{Examples, TrainingSet};
 
 impl data::Host for CallState {}
@@ -97,6 +100,36 @@ impl data::HostTrainingSet for CallState {
         })
     }
 
+    fn group(
+        &mut self,
+        set: Resource<TrainingSet>,
+        row: u32,
+        roles: Vec<String>,
+        completions: Vec<String>,
+        provenance: String,
+    ) -> wasmtime::Result<()> {
+        let (members, bytes) = members(roles, completions)?;
+        self.choose(&set, row, bytes, |row| Choice::Group { row, members, provenance: text::name(&provenance) })
+    }
+
+    fn add_group(
+        &mut self,
+        set: Resource<TrainingSet>,
+        conversation: String,
+        roles: Vec<String>,
+        completions: Vec<String>,
+        provenance: String,
+        like: Option<u32>,
+    ) -> wasmtime::Result<()> {
+        let (members, bytes) = members(roles, completions)?;
+        self.hold(conversation.len() + bytes)?;
+        let messages = conversation_of(&conversation)?;
+        let set = self.table.get_mut(&set)?;
+        let like = like.map(|like| row(like, set.rows)).transpose()?;
+        set.curated.choices.push(Choice::AddGroup { messages, members, provenance: text::name(&provenance), like });
+        Ok(())
+    }
+
     fn omit(&mut self, set: Resource<TrainingSet>, row: u32, why: String) -> wasmtime::Result<()> {
         self.choose(&set, row, 0, |row| Choice::Drop { row, why: text::name(&why) })
     }
@@ -112,6 +145,15 @@ impl data::HostTrainingSet for CallState {
         self.table.delete(set)?;
         Ok(())
     }
+}
+
+/// The completions with their roles, and how many bytes they are.
+fn members(roles: Vec<String>, completions: Vec<String>) -> wasmtime::Result<(Vec<Member>, usize)> {
+    if roles.len() != completions.len() {
+        return Err(Cause::Misuse(format!("group: {} roles for {} completions", roles.len(), completions.len())).into());
+    }
+    let bytes = roles.iter().chain(&completions).map(|text| text.len() + 64).sum();
+    Ok((roles.into_iter().zip(completions).map(|(role, completion)| Member { role, completion }).collect(), bytes))
 }
 
 impl CallState {

@@ -21,6 +21,14 @@ const MAX_LAYERS: usize = 1_024;
 
 type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
 
+/// The turns of a conversation in JSON, at least one.
+pub(super) fn conversation_of(text: &str) -> wasmtime::Result<Vec<Message>> {
+    let fault = |what: String| wasmtime::Error::from(Cause::Misuse(format!("a conversation {what}")));
+    let messages: Vec<Message> =
+        serde_json::from_str(text).map_err(|error| fault(format!("is no list of messages: {error}")))?;
+    if messages.is_empty() { Err(fault("is empty".into())) } else { Ok(messages) }
+}
+
 impl model::Host for CallState {}
 
 impl model::HostPrompts for CallState {
@@ -49,12 +57,7 @@ impl model::HostPrompts for CallState {
 
     fn add_messages(&mut self, prompts: Resource<Prompts>, conversations: Vec<String>) -> wasmtime::Result<()> {
         for (at, text) in conversations.iter().enumerate() {
-            let fault = |what: String| Cause::Misuse(format!("add-messages: conversation {at} {what}"));
-            let messages: Vec<Message> =
-                serde_json::from_str(text).map_err(|error| fault(format!("is no list of messages: {error}")))?;
-            if messages.is_empty() {
-                return Err(fault("is empty".into()).into());
-            }
+            let messages = conversation_of(text).map_err(|error| error.context(format!("conversation {at}")))?;
             self.add_prompt(&prompts, Prompt::Chat(messages))?;
         }
         Ok(())

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use tunesmith_core::call::Level;
 use tunesmith_core::data::{self, Case};
 use tunesmith_core::error::ServiceError;
+use tunesmith_core::store::Store;
 use wasmtime::component::Resource;
 
 use crate::grants::Grant;
+use crate::text;
 use crate::wasm::fault::Cause;
-use crate::wasm::v0_1::bindings::tunesmith::method::{answers, judging, log, random, settings, types};
+use crate::wasm::v0_1::bindings::tunesmith::method::{answers, judging, log, random, settings, store, types};
 use crate::wasm::v0_1::call::{CallState, refusal, row};
-use crate::wasm::v0_1::views::Examples;
+use crate::wasm::v0_1::views::{Examples, Rollouts};
 
 /// Random numbers in one go.
 const MAX_NUMBERS: u32 = 1 << 20;
@@ -67,7 +69,46 @@ impl log::Host for CallState {
     }
 }
 
+impl store::Host for CallState {
+    fn read(&mut self, name: String, ids: Vec<u64>) -> wasmtime::Result<Vec<Option<f64>>> {
+        let store = self.numbers()?;
+        Ok(store.read(&self.identity.name, &name, &ids))
+    }
+
+    fn write(&mut self, name: String, ids: Vec<u64>, values: Vec<f64>) -> wasmtime::Result<()> {
+        let store = self.numbers()?;
+        if ids.len() != values.len() || values.iter().any(|value| !value.is_finite()) {
+            let what = format!("store: {} numbers for {} examples, or one is not finite", values.len(), ids.len());
+            return Err(Cause::Misuse(what).into());
+        }
+        self.hold(name.len())?;
+        let name = text::name(&name);
+        store.write(&self.identity.name, &name, &ids, &values);
+        let limit = self.identity.limits.stored_numbers;
+        if limit < store.count(&self.identity.name) {
+            return Err(Cause::spent("numbers in the store", limit as u64).into());
+        }
+        self.journal.stored(&name, &ids, &values);
+        Ok(())
+    }
+}
+
 impl judging::Host for CallState {
+    fn judge_rollouts(
+        &mut self,
+        rollouts: Resource<Rollouts>,
+    ) -> wasmtime::Result<Result<Vec<answers::Verdict>, types::Error>> {
+        self.expect(Grant::Judge)?;
+        let rollouts = self.table.get(&rollouts)?.0.clone();
+        self.ask_verdicts(rollouts.rollouts.len() as u64)?;
+        let case = |rollout: &data::Rollout| Case {
+            example: Arc::clone(&rollout.example),
+            answer: rollout.completion.clone(),
+            rival: None,
+        };
+        self.ask_about(rollouts.rollouts.iter().map(case).collect())
+    }
+
     fn judge(
         &mut self,
         examples: Resource<Examples>,
@@ -111,6 +152,15 @@ impl CallState {
             let example = pool.rows[row(number, pool.rows.len())?].clone();
             cases.push(Case { example, answer, rival });
         }
+        self.ask_about(cases)
+    }
+
+    fn numbers(&self) -> wasmtime::Result<Arc<Store>> {
+        let missing = || Cause::Host("this call has no store".into());
+        Ok(self.services.store.clone().ok_or_else(missing)?)
+    }
+
+    fn ask_about(&mut self, cases: Vec<Case>) -> wasmtime::Result<Result<Vec<answers::Verdict>, types::Error>> {
         let Some(judge) = self.services.judging.clone() else {
             return Ok(Err(refusal(&ServiceError::Unsupported("the recipe names no judge".into()))));
         };

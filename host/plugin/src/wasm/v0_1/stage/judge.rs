@@ -37,6 +37,10 @@ impl Judge for Adapter {
         let verdicts = verdicts.into_iter().map(Into::into).collect();
         checked_judge(&self.plugin.identity.name, &cases, verdicts)
     }
+
+    fn is_sequential(&self) -> bool {
+        self.plugin.is_sequential()
+    }
 }
 
 impl From<answers::Verdict> for Verdict {

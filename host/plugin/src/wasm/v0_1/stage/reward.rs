@@ -34,4 +34,8 @@ impl Reward for Adapter {
         })?;
         checked_reward(&self.plugin.identity.name, rollouts.rollouts.len(), scores)
     }
+
+    fn is_sequential(&self) -> bool {
+        self.plugin.is_sequential()
+    }
 }
