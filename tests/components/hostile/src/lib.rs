@@ -8,11 +8,11 @@ wit_bindgen::generate!({
         package tests:hostile;
 
         world hostile {
-            include tunesmith:method/curate-plugin@0.1.1;
-            include tunesmith:method/judge-plugin@0.1.1;
-            include tunesmith:method/weigh-plugin@0.1.1;
-            include tunesmith:method/objective-plugin@0.1.1;
-            include tunesmith:method/state-plugin@0.1.1;
+            include tunesmith:method/curate-plugin@0.1.2;
+            include tunesmith:method/judge-plugin@0.1.2;
+            include tunesmith:method/weigh-plugin@0.1.2;
+            include tunesmith:method/objective-plugin@0.1.2;
+            include tunesmith:method/state-plugin@0.1.2;
         }
     ",
     path: "../../../wit",
