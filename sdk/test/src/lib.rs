@@ -40,14 +40,15 @@ mod host;
 mod manifest;
 mod model;
 mod rows;
+mod token_row;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::batch::TokenRow;
 pub use self::curated::{Choice, Curated};
 pub use self::edit::{Block, Parameters};
 pub use self::host::{Judged, PretendHost, Report};
 pub use self::manifest::check_manifest;
 pub use self::model::PretendModel;
 pub use self::rows::{Case, Evaluation, Row};
+pub use self::token_row::TokenRow;

@@ -4,7 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
 use tunesmith_core::call::{Call, Level};
-use tunesmith_core::data::{Advantages, Answered, Case, Cases, Evaluation, TokenBatch, TokenRow, Verdict};
+use tunesmith_core::data::{
+    Advantages, Answered, Case, Cases, Evaluation, Member, NamedReward, TokenBatch, TokenRow, Verdict,
+};
 use tunesmith_core::stage::{Choice, Stage};
 use tunesmith_core::tensors::Tensors as _;
 use tunesmith_embed::{
@@ -105,6 +107,66 @@ fn credit_answers_per_rollout_or_per_token() {
         answer(Some("per-token")),
         Advantages::PerToken(vec![-1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     );
+}
+
+#[test]
+fn curate_groups_completions_and_keeps_numbers_by_example() {
+    let parrot = Parrot::new(Arc::default());
+    let services = services(&parrot);
+    let curate = bare(&json!({"provenance": "grouped"})).curate().expect("exported");
+    for seen in ["seen 1", "seen 2"] {
+        let mut call = Call::with(17, 0, services.clone());
+        let pool = examples(&[("a", None), ("b", None)]);
+        let curated = curate.curate(pool, &mut call).unwrap_or_else(|error| panic!("{}", cause(&error)));
+        let members = vec![Member::new("gold", "a"), Member::new("negative", seen)];
+        assert_eq!(curated.choices[0], Choice::Group { row: 0, members, provenance: "grouped".into() });
+        let Choice::AddGroup { messages, members, like, .. } = &curated.choices[2] else { panic!("{curated:?}") };
+        assert_eq!((messages.len(), messages[1].content.as_str(), *like), (2, "new", Some(0)));
+        assert_eq!(members, &[Member::new("", "yes")]);
+        assert!(call.report.stored.is_some(), "what is written is in the trace");
+    }
+    let store = services.store.expect("there is one");
+    assert_eq!(store.read("bare", "seen", &[0, 1, 2]), [Some(2.0), Some(2.0), None]);
+}
+
+#[test]
+fn reward_asks_the_judge_about_rollouts() {
+    let parrot = Parrot::new(Arc::default());
+    let reward = bare(&json!({})).reward().expect("exported");
+    assert!(reward.is_sequential(), "its calls of the judge are numbered");
+    let mut call = Call::with(17, 0, services(&parrot));
+    let scores = reward.reward(rollouts(Some("judged")), &mut call).unwrap_or_else(|error| panic!("{}", cause(&error)));
+    assert_eq!(scores, [Some(-1.0); 4]);
+}
+
+#[test]
+fn credit_sees_each_reward_and_hands_numbers_on() {
+    let mut rollouts = rollouts(Some("attach")).as_ref().clone();
+    let scores = vec![Some(0.5), None, Some(2.0), Some(1.0)];
+    rollouts.rewards = vec![NamedReward { name: "one".into(), weight: 0.5, scores }];
+    let rollouts = Arc::new(rollouts);
+    let credit = bare(&json!({})).credit().expect("exported");
+    let mut call = call();
+    let made = credit.credit(Arc::clone(&rollouts), &[None; 4], &mut call);
+    assert_eq!(
+        made.unwrap_or_else(|error| panic!("{}", cause(&error))),
+        Advantages::PerRollout(vec![0.5, -1.0, 2.0, 1.0])
+    );
+    assert_eq!(rollouts.attached.all()["count"], (0..10).map(|number| number as f32).collect::<Vec<_>>());
+    let told = r#"["one"] [0.5] [false, false, false, true] [{"role":"user","content":"first"}]"#;
+    assert_eq!(call.report.lines[0].text, told);
+}
+
+#[test]
+fn objective_sees_what_online_training_adds() {
+    let engine = Arc::new(Plain::default());
+    let objective = bare(&json!({"online": true})).objective().expect("exported");
+    let mut call = call();
+    let loss = objective.objective(Arc::new(OneBatch(engine.clone())), &mut call);
+    let loss = engine.read_floats(loss.unwrap_or_else(|error| panic!("{}", cause(&error)))).expect("live");
+    // (-1 - 2) / 0.5, two entropies of 3.0, -0.5 - 0.25, and 4 + 5.
+    assert_eq!(loss, [-6.0 + 6.0 - 0.75 + 9.0]);
+    assert_eq!(call.report.lines[0].text, r#"[7] ["gold"] (0.5, 2, [0.0]) [1, 3, 2]"#);
 }
 
 #[test]

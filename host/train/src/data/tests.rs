@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
-use tunesmith_core::data::Example;
+use tunesmith_core::data::{Example, Target};
 use tunesmith_core::model::Prompt;
 use tunesmith_core::plan::{DataPlan, FilePlan, Plan};
 use tunesmith_core::recipe::Recipe;
 
-use super::{Dataset, Rows, open};
+use super::{Dataset, Rows, open, target};
 use crate::service::with_causes;
 
 fn plan_of(data: &str) -> DataPlan {
@@ -233,4 +233,45 @@ fn a_file_that_changes_while_it_is_read_is_found_out() {
     std::fs::write(&path, "{\"prompt\":\"abc\"}\n").expect("writable");
     let error = data.examples().next().expect("an answer").expect_err("it has changed").to_string();
     assert!(error.contains("has changed since it was checked"), "{error}");
+}
+
+#[test]
+fn a_better_and_a_worse_completion_are_a_preference() {
+    let text = good(r#"{"prompt":"q","chosen":"a","rejected":"b"}"#);
+    let chats = good(
+        r#"{"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"rejected":[{"role":"user","content":"q"},{"role":"assistant","content":"b"}]}"#,
+    );
+    for data in [text, chats] {
+        let row = &data.examples[0];
+        assert_eq!((row.prompt(), row.completion.as_deref()), ("q", Some("a")));
+        let expected = Target::Preference { chosen: "a".into(), rejected: "b".into() };
+        assert_eq!(target(&plan(), row), Some(expected));
+        // Whoever names the column as that of the completion trains on it alone.
+        let alone = DataPlan { completion: "chosen".into(), ..plan() };
+        assert_eq!(target(&alone, row), Some(Target::Completion("a".into())));
+    }
+    check(br#"{"prompt":"q","chosen":"a","rejected":3}"#, "the column `rejected` is a number, not a completion\nhint:");
+    check(br#"{"prompt":"q","chosen":"a","rejected":[]}"#, "the column `rejected` is a list, not a completion");
+    check(br#"{"prompt":"q","chosen":3,"rejected":"b"}"#, "the column `chosen` is a number, not a list");
+}
+
+#[test]
+fn a_label_says_whether_a_completion_is_good() {
+    let labelled = DataPlan { label: Some("good".into()), ..plan() };
+    let read = |text: &str| read_bytes(text.as_bytes(), None, &labelled);
+    let role = |text: &str| {
+        let row = Arc::clone(&read(text).expect("the data is fine").examples[0]);
+        target(&labelled, &row).expect("it has a completion").members()[0].role.clone()
+    };
+    assert_eq!(role(r#"{"prompt":"q","completion":"a","good":true}"#), "chosen");
+    assert_eq!(role(r#"{"prompt":"q","completion":"a","good":0}"#), "rejected");
+    let fault = |text: &str| read(text).err().expect("the data is wrong");
+    let wrong = fault(r#"{"prompt":"q","completion":"a","good":"yes"}"#);
+    assert!(wrong.contains("the column `good` is text, not a label\nhint: a label is true or false"), "{wrong}");
+    assert!(fault(r#"{"prompt":"q","completion":"a"}"#).contains("misses the column `good`"));
+    // Without the recipe's word a column is a column.
+    assert_eq!(
+        target(&plan(), &good(r#"{"prompt":"q","completion":"a","label":1}"#).examples[0]),
+        Some(Target::Completion("a".into()))
+    );
 }

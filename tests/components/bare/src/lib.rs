@@ -36,7 +36,7 @@ use tunesmith::method::model::{LanguageModel, Prompts, Sampling};
 use tunesmith::method::parameters::ParameterSet;
 use tunesmith::method::tensors::Tensor;
 use tunesmith::method::types::Error;
-use tunesmith::method::{judging, log, random, settings};
+use tunesmith::method::{judging, log, random, settings, store};
 
 struct Bare;
 
@@ -53,6 +53,9 @@ impl curate::Guest for Bare {
     /// Samples every row twice; keeps what the judge finds right, prefers right over wrong, and drops the rest.
     fn curate(pool: &Examples, chosen: &TrainingSet) -> Result<(), Error> {
         let provenance = setting("provenance");
+        if provenance == "grouped" {
+            return grouped(pool, chosen);
+        }
         let rows: Vec<u32> = (0..pool.len()).collect();
         let prompts = Prompts::new();
         prompts.add_rows(pool, &rows);
@@ -89,6 +92,20 @@ impl curate::Guest for Bare {
     }
 }
 
+/// Groups each row's prompt with the number of times that it was seen.
+fn grouped(pool: &Examples, chosen: &TrainingSet) -> Result<(), Error> {
+    let ids = pool.ids();
+    let seen: Vec<f64> = store::read("seen", &ids).into_iter().map(|seen| seen.unwrap_or(0.0) + 1.0).collect();
+    store::write("seen", &ids, &seen);
+    let roles = ["gold".to_owned(), "negative".to_owned()];
+    for (row, (prompt, seen)) in pool.prompts().into_iter().zip(&seen).enumerate() {
+        chosen.group(row as u32, &roles, &[prompt, format!("seen {seen}")], "grouped");
+    }
+    let conversation = r#"[{"role":"system","content":"be brief"},{"role":"user","content":"new"}]"#;
+    chosen.add_group(conversation, &[String::new()], &["yes".to_owned()], "synthetic", Some(0));
+    Ok(())
+}
+
 impl judge::Guest for Bare {
     /// Right if equal to the reference, partly right if it contains it.
     fn judge(cases: &Cases) -> Result<Vec<Verdict>, Error> {
@@ -106,6 +123,11 @@ impl judge::Guest for Bare {
 impl reward::Guest for Bare {
     /// The share of the completion's tokens in 10, none if it was cut.
     fn reward(rollouts: &Rollouts) -> Result<Vec<Option<f32>>, Error> {
+        if rollouts.columns().iter().any(|name| name == "judged") {
+            let verdicts = judging::judge_rollouts(rollouts)?;
+            let score = |verdict: Verdict| Some(if matches!(verdict, Verdict::Right) { 1.0 } else { -1.0 });
+            return Ok(verdicts.into_iter().map(score).collect());
+        }
         let score = |(length, is_finished): (u32, bool)| is_finished.then_some(length as f32 / 10.0);
         Ok(rollouts.lengths().into_iter().zip(rollouts.finished()).map(score).collect())
     }
@@ -114,6 +136,9 @@ impl reward::Guest for Bare {
 impl credit::Guest for Bare {
     /// Rewards less the mean of their group; per token if the column `per-token` is there.
     fn credit(rollouts: &Rollouts, rewards: Vec<Option<f32>>) -> Result<Advantages, Error> {
+        if rollouts.columns().iter().any(|name| name == "attach") {
+            return attached(rollouts);
+        }
         let groups = rollouts.groups();
         let mean = |group: u32| {
             let scores: Vec<f32> = groups
@@ -134,6 +159,18 @@ impl credit::Guest for Bare {
         }
         Ok(Advantages::PerRollout(advantages))
     }
+}
+
+/// Gives the objective numbers from 0 up, says what it sees, and credits the first reward by itself.
+fn attached(rollouts: &Rollouts) -> Result<Advantages, Error> {
+    let tokens: u32 = rollouts.lengths().iter().sum();
+    let numbers: Vec<f32> = (0..tokens).map(|number| number as f32).collect();
+    rollouts.attach("count", &numbers)?;
+    let names = rollouts.reward_names();
+    let (weights, given) = (rollouts.reward_weights(), rollouts.off_policy());
+    log::write(log::Level::Info, &format!("{names:?} {weights:?} {given:?} {}", rollouts.messages()[0]));
+    let scores = rollouts.rewards(&names[0])?;
+    Ok(Advantages::PerRollout(scores.into_iter().map(|score| score.unwrap_or(-1.0)).collect()))
 }
 
 impl weigh::Guest for Bare {
@@ -171,6 +208,9 @@ impl objective::Guest for Bare {
     /// so many candidates of each token.
     fn objective(batch: &Batch) -> Result<Tensor, Error> {
         let draws: u32 = setting("draws").parse().map_err(|_| Error::BadSettings("`draws` is no number".into()))?;
+        if setting("online") == "true" {
+            return online(batch);
+        }
         let logprobs = if draws == 0 {
             batch.token_logprobs("policy")?
         } else {
@@ -181,6 +221,20 @@ impl objective::Guest for Bare {
         let total = batch.total_weight() as f32;
         Ok(logprobs.mul(&batch.weights()).sum().neg().mul_scalar(1.0 / total))
     }
+}
+
+/// The sum of everything that online training adds to a batch; says the rest.
+fn online(batch: &Batch) -> Result<Tensor, Error> {
+    let (ids, roles) = (batch.ids(), batch.roles());
+    let facts = (batch.temperature(), batch.total_groups(), batch.off_policy().read());
+    log::write(log::Level::Info, &format!("{ids:?} {roles:?} {facts:?} {:?}", batch.hidden_states()?.shape()));
+    let parts = [
+        batch.token_logprobs_at("policy", batch.temperature())?,
+        batch.token_entropies(3.0)?,
+        batch.token_collisions()?,
+        batch.token_numbers("returns")?,
+    ];
+    Ok(parts.iter().skip(1).fold(parts[0].sum(), |sum, part| sum.add(&part.sum())))
 }
 
 impl edit::Guest for Bare {
