@@ -5,5 +5,6 @@ mod bad_input;
 mod contract;
 mod extra_parameters;
 mod objectives;
+mod phases;
 mod same_as_built_in;
 mod tidy;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::digest;
-use crate::recipe::{Lora, Loss, Plugin, Ramp, Recipe, RecipeError, RewardWeight, Schedule, line_of};
+use crate::recipe::{Lora, Loss, PhaseReference, Plugin, Ramp, Recipe, RecipeError, RewardWeight, Schedule, line_of};
 use crate::stage::Stage;
 
 pub use rollout::RolloutPlan;
@@ -25,6 +25,9 @@ pub struct Plan {
     pub seed: u64,
     /// The run folder.
     pub output: PathBuf,
+    /// Which phase this is, of a recipe with several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhasePlan>,
     /// The model.
     pub model: ModelPlan,
     /// The data.
@@ -42,6 +45,20 @@ pub struct Plan {
     pub train: TrainPlan,
     /// When to measure.
     pub measure: MeasurePlan,
+}
+
+/// A phase of a recipe with several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PhasePlan {
+    /// Its name, which is that of its run folder.
+    pub name: String,
+    /// The phase whose trained model it starts from; none starts from the recipe's model.
+    pub from: Option<String>,
+    /// The hash of the last line of that phase's trace; empty until that phase has come to its end.
+    pub trace: String,
+    /// What the reference is.
+    pub reference: PhaseReference,
 }
 
 /// The model and what of it is trained.
@@ -235,6 +252,12 @@ impl Plan {
             format: 1,
             seed: recipe.seed,
             output: base.join(&recipe.output),
+            phase: recipe.phase.as_ref().map(|phase| PhasePlan {
+                name: phase.name.clone(),
+                from: phase.from.clone(),
+                trace: String::new(),
+                reference: phase.reference.unwrap_or_default(),
+            }),
             model: model(recipe, base),
             data: data::plan(&recipe.data, base),
             plugins: recipe.plugins.iter().map(|(name, plugin)| plugin_plan(name, plugin, base)).collect(),
@@ -537,7 +560,9 @@ mod tests {
     #[test]
     fn keys_that_are_not_used_do_not_change_the_plan() {
         let text = serde_json::to_string(&resolve("").expect("it is complete")).expect("JSON");
-        for key in ["tools", "text", "loss", "files", "packing", "buckets", "rollout", "chosen", "label", "ramp"] {
+        for key in
+            ["tools", "text", "loss", "files", "packing", "buckets", "rollout", "chosen", "label", "ramp", "phase"]
+        {
             assert!(!text.contains(&format!("\"{key}\"")), "`{key}` would change the digest of every older run");
         }
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("it reads back"), resolve("").expect("it is complete"));

@@ -1,6 +1,7 @@
 //! The recipe, as a person writes it: TOML, optional keys, relative paths.
 
 mod data;
+mod phase;
 mod rollout;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use data::{Data, Eval, EvalFiles, FileUse, Files, Loss, LossWord, WeightedFile};
+pub use phase::{Phase, PhaseReference};
 pub use rollout::{Ramp, Reward, RewardWeight, Rollout, Unfinished};
 
 /// A recipe as written. Turn it into a [`Plan`](crate::plan::Plan) before doing anything with it.
@@ -21,6 +23,8 @@ pub struct Recipe {
     pub seed: u64,
     /// The run folder to be made, relative to the recipe.
     pub output: PathBuf,
+    /// Which phase this is, of a recipe with several.
+    pub phase: Option<Phase>,
     /// The model to be trained.
     pub model: Model,
     /// What to train and evaluate on.

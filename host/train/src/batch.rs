@@ -41,7 +41,7 @@ pub struct Totals {
 pub struct PolicyPair {
     /// In training: with autodiff.
     pub policy: Decoder,
-    /// What the policy started from: without autodiff and without an adapter.
+    /// What the policy is compared with: the model that it started from, or in a later phase the policy as that began. Without autodiff.
     pub reference: Decoder,
 }
 

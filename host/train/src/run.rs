@@ -4,6 +4,7 @@ mod board;
 mod disk;
 mod error;
 mod folder;
+mod phase;
 mod preflight;
 mod resume;
 mod rows;
@@ -14,7 +15,7 @@ mod training;
 mod whole;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ pub struct RunInputs {
     pub pool: Arc<dyn Rows>,
     /// The data to evaluate on.
     pub evals: Vec<EvalSet>,
+    /// The run folder of the phase that this one starts from, if it starts from one.
+    pub start: Option<PathBuf>,
     /// The time of day as the run begins, since 1970. It stands in the events of `TensorBoard`, and nothing depends on it.
     pub now: Duration,
 }

@@ -157,7 +157,8 @@ pub struct Piece {
 /// the chat template refuses are counted.
 pub fn inspect_data(path: &Path, options: &DataOptions) -> Result<DataReport, Error> {
     if path.extension().is_some_and(|extension| extension == "toml") {
-        let (written, plan) = Written::read(path, &options.set)?;
+        // Of a recipe with phases the data of the first: the others are named by their own files.
+        let (written, plan) = Written::read(path, &options.set)?.remove(0);
         let folder = options.model.clone().unwrap_or_else(|| plan.model.path.clone());
         let fault = |field: &str, error| Error::data(written.fault(field, "the data cannot be used").because(error));
         let of_model = |error| match &options.model {

@@ -1,11 +1,12 @@
 //! A recipe that was checked down to the last file, and runs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tunesmith_core::plan::Plan;
-use tunesmith_core::set::Observer;
+use tunesmith_core::set::{Event, Observer};
 use tunesmith_core::stage::Stage;
 use tunesmith_plugin::Limits;
 
@@ -35,10 +36,16 @@ pub struct Options {
 
 /// A recipe that was checked down to the last file: what [`Session::run`] needs is there and fits together.
 pub struct Session {
+    /// One for each phase of the recipe, or a single one.
+    phases: Vec<Opened>,
+    purpose: Purpose,
+}
+
+/// A phase, or a whole recipe without phases.
+struct Opened {
     written: Written,
     plan: Plan,
     parts: Parts,
-    purpose: Purpose,
 }
 
 /// What a session is opened for.
@@ -72,12 +79,73 @@ impl Session {
     }
 
     fn open_for(purpose: Purpose, recipe: &Path, options: &Options) -> Result<Self, Error> {
-        let (written, mut plan) = Written::read(recipe, &options.set)?;
+        let phases = Written::read(recipe, &options.set)?.into_iter();
+        let open = |(written, plan)| Opened::open(purpose, written, plan, options);
+        Ok(Self { phases: phases.map(open).collect::<Result<_, _>>()?, purpose })
+    }
+
+    /// The recipe with every choice made: what runs, and what the run folder records. Of a recipe with phases that of the first.
+    pub fn plan(&self) -> &Plan {
+        &self.phases[0].plan
+    }
+
+    /// The plans of all phases, in their order; of a recipe without phases its plan.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.phases.iter().map(|phase| &phase.plan)
+    }
+
+    /// Loads the model and checks what needs its tokenizer and every row: lengths, the chat template, completions. Takes as long as
+    /// reading the weights does; [`Session::run`] does the same first. Nothing is written and no plugin is run. One forecast per phase.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the first row that cannot be used; see [`Error`].
+    pub fn forecast(&self, observer: &mut dyn Observer) -> Result<Vec<Forecast>, Error> {
+        let forecast = |phase: &Opened| wire::forecast(&phase.written, &phase.plan, &phase.parts, observer);
+        self.phases.iter().map(forecast).collect()
+    }
+
+    /// Does the whole run: curate, train, measure before and after, and write the run folder. If the session was opened to
+    /// [resume](Options::resume), it does what a stopped run has not done yet, and the trace comes out as if it had never been stopped; of a run
+    /// that came to its end it gives the summary. Phases run one after the other, each in its own folder; the summary is that of the last.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the work does: a plugin declines or breaks its contract, rows are too long, a loss is not finite, the disk is full.
+    /// The last checkpoint stays intact.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Summary, Error> {
+        let mut summary = Summary::default();
+        let mut traces: BTreeMap<&str, String> = BTreeMap::new();
+        for (index, Opened { written, plan, parts }) in self.phases.iter().enumerate() {
+            let mut plan = plan.clone();
+            if let Some(phase) = &mut plan.phase {
+                let note = format!("phase `{}`, {} of {}", phase.name, index + 1, self.phases.len());
+                observer.event(Event::Note(&note));
+                // What it starts from is a part of what decides its result.
+                let before = phase.from.as_ref().and_then(|from| traces.get(from.as_str()));
+                phase.trace = before.cloned().unwrap_or_default();
+            }
+            summary = if self.purpose == Purpose::Resume && plan.output.exists() {
+                wire::resume(written, &plan, parts, observer)?
+            } else {
+                wire::run(written, &plan, parts, observer)?
+            };
+            if let Some(phase) = &self.phases[index].plan.phase {
+                traces.insert(&phase.name, summary.trace.clone());
+            }
+        }
+        Ok(summary)
+    }
+}
+
+impl Opened {
+    fn open(purpose: Purpose, written: Written, mut plan: Plan, options: &Options) -> Result<Self, Error> {
         expect_known_work(&written, &plan, purpose)?;
         if purpose != Purpose::Evaluate
             && let Some(output) = &options.output
         {
             plan.output = std::path::absolute(output).unwrap_or_else(|_| output.clone());
+            plan.output.extend(plan.phase.as_ref().map(|phase| &phase.name));
         }
         if purpose == Purpose::Run {
             expect_free(&written, &plan.output, options.output.is_some())?;
@@ -85,40 +153,11 @@ impl Session {
         let (pool, evals) = data::read(&written, &mut plan)?;
         model::check(&written, &mut plan)?;
         let plugins = plugins::load(&written, &mut plan, options)?;
-        if purpose == Purpose::Resume {
+        let is_begun = plan.phase.as_ref().is_none_or(|phase| phase.from.is_none());
+        if purpose == Purpose::Resume && is_begun {
             wire::expect_run(&written, &plan)?;
         }
-        Ok(Self { written, plan, parts: Parts { pool, evals, plugins }, purpose })
-    }
-
-    /// The recipe with every choice made: what runs, and what the run folder records.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// Loads the model and checks what needs its tokenizer and every row: lengths, the chat template, completions. Takes as long as
-    /// reading the weights does; [`Session::run`] does the same first. Nothing is written and no plugin is run.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the first row that cannot be used; see [`Error`].
-    pub fn forecast(&self, observer: &mut dyn Observer) -> Result<Forecast, Error> {
-        wire::forecast(&self.written, &self.plan, &self.parts, observer)
-    }
-
-    /// Does the whole run: curate, train, measure before and after, and write the run folder. If the session was opened to
-    /// [resume](Options::resume), it does what a stopped run has not done yet, and the trace comes out as if it had never been stopped; of a run
-    /// that came to its end it gives the summary.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the work does: a plugin declines or breaks its contract, rows are too long, a loss is not finite, the disk is full.
-    /// The last checkpoint stays intact.
-    pub fn run(&self, observer: &mut dyn Observer) -> Result<Summary, Error> {
-        match self.purpose {
-            Purpose::Resume => wire::resume(&self.written, &self.plan, &self.parts, observer),
-            Purpose::Run | Purpose::Evaluate => wire::run(&self.written, &self.plan, &self.parts, observer),
-        }
+        Ok(Self { written, plan, parts: Parts { pool, evals, plugins } })
     }
 }
 
@@ -134,7 +173,8 @@ pub fn evaluate(
     observer: &mut dyn Observer,
 ) -> Result<Vec<SetSummary>, Error> {
     let session = Session::open_for(Purpose::Evaluate, recipe, options)?;
-    wire::evaluate(&session.plan, &session.parts, adapter, observer)
+    let phase = &session.phases[0];
+    wire::evaluate(&phase.plan, &phase.parts, adapter, observer)
 }
 
 /// Fails where the recipe asks for work that would silently not be done.

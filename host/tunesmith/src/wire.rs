@@ -179,7 +179,10 @@ fn inputs(plan: &Plan, parts: &Parts, observer: &mut dyn Observer) -> Result<Run
     let evals = parts.evals.iter().map(|(name, rows)| EvalSet { name: name.clone(), examples: rows.clone() });
     // A clock that is set to before 1970 shows 1970.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(RunInputs { model, stages: stages(&parts.plugins), pool: Arc::clone(&parts.pool), evals: evals.collect(), now })
+    let from = plan.phase.as_ref().and_then(|phase| phase.from.as_ref());
+    let start = from.and_then(|from| Some(plan.output.parent()?.join(from)));
+    let pool = Arc::clone(&parts.pool);
+    Ok(RunInputs { model, stages: stages(&parts.plugins), pool, evals: evals.collect(), start, now })
 }
 
 fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {

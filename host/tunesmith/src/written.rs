@@ -3,22 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tunesmith_core::digest;
 use tunesmith_core::plan::Plan;
 use tunesmith_core::recipe::{Recipe, RecipeError, line_of};
 
 use crate::error::{Error, Fault};
-use crate::overrides;
+use crate::overrides::{self, Refused, Split};
 
 /// A recipe's text and everything that is needed to say where in it a fault lies.
 pub(crate) struct Written {
     path: PathBuf,
     text: String,
     set: Vec<(String, String)>,
+    /// The name of the phase, of a recipe with several, and its own recipe.
+    phase: Option<Split>,
 }
 
 impl Written {
-    /// Reads the file at `path`, puts `set` over it and makes every choice that needs no other file.
-    pub(crate) fn read(path: &Path, set: &[(String, String)]) -> Result<(Self, Plan), Error> {
+    /// Reads the file at `path`, puts `set` over it and makes every choice that needs no other file: for each phase, or once.
+    pub(crate) fn read(path: &Path, set: &[(String, String)]) -> Result<Vec<(Self, Plan)>, Error> {
         let fault = |what: &str| Fault::of_file(path, what);
         let bytes = fs::read(path).map_err(|error| {
             Error::recipe(fault("cannot read the recipe").because(error).hint("give the path of a recipe, a TOML file"))
@@ -29,13 +32,49 @@ impl Written {
             let fault = Fault { line: Some(line), ..fault("the recipe is not UTF-8") };
             Error::recipe(fault.hint("save the file as UTF-8"))
         })?;
-        let written = Self { path: path.into(), text, set: set.to_vec() };
-        let recipe = written.recipe()?;
-        let base = written.base()?;
-        let mut plan = Plan::resolve(&recipe, &written.text, &base)
-            .map_err(|error| Error::recipe(written.place(Fault::of_recipe(path, error))))?;
+        let whole = Self { path: path.into(), text, set: set.to_vec(), phase: None };
+        let phases = match overrides::phases(&whole.changed()?) {
+            None => return Ok(vec![whole.resolved()?]),
+            Some(phases) => phases.map_err(|refused| whole.refused(refused))?,
+        };
+        let phase = |phase| {
+            let Self { path, text, set, .. } = &whole;
+            let written = Self { path: path.clone(), text: text.clone(), set: set.clone(), phase: Some(phase) };
+            written.resolved()
+        };
+        phases.into_iter().map(phase).collect()
+    }
+
+    fn resolved(self) -> Result<(Self, Plan), Error> {
+        let recipe = self.recipe()?;
+        let base = self.base()?;
+        let mut plan = Plan::resolve(&recipe, &self.text, &base)
+            .map_err(|error| Error::recipe(self.place(Fault::of_recipe(&self.path, error))))?;
         tidy_paths(&mut plan);
-        Ok((written, plan))
+        if let Some(phase) = &plan.phase {
+            plan.output.push(&phase.name);
+            // Each phase draws its own numbers; of what TOML can write.
+            let parts = [b"tunesmith phase".as_slice(), &plan.seed.to_le_bytes(), phase.name.as_bytes()];
+            plan.seed = digest::seed_of(parts) >> 1;
+        }
+        Ok((self, plan))
+    }
+
+    /// The recipe's text with what `set` puts over it.
+    fn changed(&self) -> Result<String, Error> {
+        if self.set.is_empty() {
+            return Ok(self.text.clone());
+        }
+        overrides::apply(&self.text, &self.set).map_err(|refused| self.refused(refused))
+    }
+
+    fn refused(&self, refused: Refused) -> Error {
+        match refused {
+            Refused::Text(refused) => Error::recipe(Fault::of_recipe(&self.path, refused)),
+            Refused::Key { field, what, hint } => {
+                Error::recipe(Fault { field: Some(field), ..Fault::of_file(&self.path, what).hint(hint) })
+            }
+        }
     }
 
     /// A fault at a key, with the line where it, or else the table it belongs to, is written.
@@ -52,17 +91,18 @@ impl Written {
 
     fn recipe(&self) -> Result<Recipe, Error> {
         let error = |error: RecipeError| Error::recipe(Fault::of_recipe(&self.path, error));
+        if let Some(phase) = &self.phase {
+            return Recipe::parse(&phase.text).map_err(|fault| {
+                // Its lines are those of a text that nobody has seen.
+                let what = format!("in the phase `{}`: {}", phase.name, fault.what);
+                error(RecipeError { line: None, what, ..fault })
+            });
+        }
         if self.set.is_empty() {
             return Recipe::parse(&self.text).map_err(error);
         }
         // A mistake in the file itself is told with its line; what `set` adds has none.
-        let changed = overrides::apply(&self.text, &self.set).map_err(|what| match what {
-            overrides::Refused::Text(refused) => error(refused),
-            overrides::Refused::Key { field, what, hint } => {
-                Error::recipe(Fault { field: Some(field), ..Fault::of_file(&self.path, what).hint(hint) })
-            }
-        })?;
-        Recipe::parse(&changed).map_err(|changed| match Recipe::parse(&self.text) {
+        Recipe::parse(&self.changed()?).map_err(|changed| match Recipe::parse(&self.text) {
             Err(written) if written.what == changed.what => error(written),
             _ => {
                 let keys: Vec<&str> = self.set.iter().map(|(key, _)| key.as_str()).collect();
@@ -141,7 +181,7 @@ mod tests {
         let set: Vec<(String, String)> = set.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         let result = Written::read(&path, &set);
         fs::remove_dir_all(&folder).expect("the folder can be removed");
-        result.map(|(_, plan)| plan).map_err(|error| error.to_string())
+        result.map(|mut phases| phases.remove(0).1).map_err(|error| error.to_string())
     }
 
     #[track_caller]

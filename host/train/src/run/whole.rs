@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::env;
 use std::time::Instant;
 
-use burn::module::Module;
 use serde::Serialize;
 use tunesmith_core::plan::Plan;
 use tunesmith_core::set::{Event, Observer};
@@ -14,6 +13,7 @@ use tunesmith_core::trace::{Line, Record, StepRecord, Times};
 use super::board::{self, Board};
 use super::disk::{folder_whole, write_json};
 use super::folder::RunFolder;
+use super::phase;
 use super::preflight::{self, length_rule, steps_of_one_pass};
 use super::resume::{Past, Standing, reopen, standing};
 use super::{RunError, RunInputs, RunSummary, SetSummary, Training, TrainingRows, host, pass_on_lines};
@@ -24,7 +24,6 @@ use crate::curate::Curating;
 use crate::curate::set::SetRows;
 use crate::evaluate::Evaluator;
 use crate::extra::ExtraParameters;
-use crate::lora::LoraSettings;
 use crate::optimizer::AdamW;
 use crate::schedule::LearningRate;
 use crate::service::Host;
@@ -68,8 +67,9 @@ fn go(
 ) -> Result<RunSummary, RunError> {
     let start = Instant::now();
     let host = host(plan, inputs);
-    let models = models(plan, inputs)?;
-    let (folder, past) = open(observer)?;
+    let models = phase::models(plan, inputs)?;
+    let (folder, mut past) = open(observer)?;
+    phase::carry(inputs, &mut past.calls)?;
     host.caller.restore(past.calls.clone());
     let board = Board::open(&folder.path, &past.lines, Clock::new(inputs.now))?;
     let mut whole = Whole { plan, inputs, host: &host, folder, board, observer, past, summary: RunSummary::default() };
@@ -89,19 +89,6 @@ pub(super) fn start_record(plan: &Plan) -> Record {
         host: env!("CARGO_PKG_VERSION").into(),
         device: device_class(&plan.model.device),
     }
-}
-
-/// The policy as it is trained, and the reference.
-fn models(plan: &Plan, inputs: &RunInputs) -> Result<PolicyPair, RunError> {
-    let reference = inputs.model.decoder.valid();
-    let policy = match &plan.model.lora {
-        None => reference.clone(),
-        Some(lora) => {
-            let settings = LoraSettings { rank: lora.rank as usize, alpha: lora.alpha, targets: lora.targets.clone() };
-            reference.clone().with_adapter(&settings, plan.seed)?
-        }
-    };
-    Ok(PolicyPair { policy: policy.train(), reference })
 }
 
 /// A run that is going on.

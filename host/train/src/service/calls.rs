@@ -22,7 +22,7 @@ pub(crate) struct Caller {
 }
 
 /// The name of the store among the memories. No plugin has a name like this.
-const STORE: &str = "/store";
+pub(crate) const STORE: &str = "/store";
 
 /// What later calls depend on: with it a run goes on as if it had never stopped.
 #[derive(Debug, Clone, Default, PartialEq)]
