@@ -17,8 +17,9 @@ use tunesmith_plugin::{Engine, EngineOptions, Limits, LoadOptions, Plugin, inspe
 static ENGINE: LazyLock<Engine> =
     LazyLock::new(|| Engine::new(&EngineOptions::default()).expect("this machine runs WebAssembly"));
 
-fn kept(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat/0.1.0").join(name).with_extension("wasm");
+fn kept(version: &str, name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../compat").join(version);
+    let path = folder.join(name).with_extension("wasm");
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -83,26 +84,38 @@ fn answers(plugin: &Plugin) -> Vec<String> {
 }
 
 #[test]
-fn a_component_of_0_1_0_answers_in_all_stages_as_one_of_today() {
-    let bytes = kept("bare");
-    let outline = inspect(&bytes, &Limits::default()).expect("a component");
-    assert!(outline.imports.iter().all(|import| import.name.ends_with("@0.1.0")), "{:?}", outline.imports);
-    let plugin = load("bare", &bytes, &json!({}));
-    assert_eq!(plugin.stages(), Stage::ALL);
-    let (found, expected) = (answers(&plugin), answers(&load("bare", &bytes_of("bare"), &json!({}))));
-    assert_eq!(found, expected);
-    assert_eq!(found[5], "Ok([1.75])");
+fn a_component_of_each_version_answers_in_all_stages_as_one_of_today() {
+    for version in ["0.1.0", "0.1.1"] {
+        let bytes = kept(version, "bare");
+        let outline = inspect(&bytes, &Limits::default()).expect("a component");
+        let is_of = |name: &str| name.ends_with(&format!("@{version}"));
+        assert!(outline.imports.iter().all(|import| is_of(&import.name)), "{:?}", outline.imports);
+        let plugin = load("bare", &bytes, &json!({}));
+        assert_eq!(plugin.stages(), Stage::ALL);
+        let (found, expected) = (answers(&plugin), answers(&load("bare", &bytes_of("bare"), &json!({}))));
+        assert_eq!(found, expected, "{version}");
+        assert_eq!(found[5], "Ok([1.75])");
+    }
+}
+
+/// `otr` draws candidates, which came with 0.1.1.
+#[test]
+fn a_plugin_of_the_sdk_of_0_1_1_runs() {
+    let objective = load("otr", &kept("0.1.1", "otr"), &json!({})).objective().expect("exported");
+    let engine = Arc::new(Plain::default());
+    let loss = told(objective.objective(Arc::new(OneBatch(engine.clone())), &mut call()));
+    assert!(engine.read_floats(loss).expect("live").iter().all(|loss| loss.is_finite()));
 }
 
 #[test]
 fn plugins_of_the_sdk_of_0_1_0_run() {
-    let judge = load("answer-match", &kept("answer-match"), &json!({"kind": "text"})).judge().expect("exported");
+    let judge = load("answer-match", &kept("0.1.0", "answer-match"), &json!({"kind": "text"})).judge().expect("exported");
     let example = examples(&[("a", Some("four"))]).rows[0].clone();
     let case = |answer: &str| Case { example: example.clone(), answer: answer.into(), rival: None };
     let cases = Arc::new(Cases { cases: ["four", "five"].map(case).into() });
     assert_eq!(told(judge.judge(cases, &mut call())), [Verdict::Right, Verdict::Wrong]);
     let engine = Arc::new(Plain::default());
-    let objective = load("nll", &kept("nll"), &json!({})).objective().expect("exported");
+    let objective = load("nll", &kept("0.1.0", "nll"), &json!({})).objective().expect("exported");
     let loss = told(objective.objective(Arc::new(OneBatch(engine.clone())), &mut call()));
     assert_eq!(engine.read_floats(loss), Ok(vec![1.75]));
 }
