@@ -87,3 +87,21 @@ fn a_fault_in_a_phase_is_told_with_its_name() {
     assert!(error.contains("in the phase `two`: unknown field `stepz`"), "{error}");
     assert!(!lab.path("run").exists());
 }
+
+#[test]
+fn preferences_of_an_evaluation_set_are_measured() {
+    let lab = lab("");
+    let row = |prompt: &str, chosen: &str, rejected: &str| {
+        format!("{{\"prompt\": \"{prompt}\", \"chosen\": \"{chosen}\", \"rejected\": \"{rejected}\"}}\n")
+    };
+    // What is trained on are the better completions.
+    lab.write("test.jsonl", row("one", "1", "~") + &row("two", "2", "~"));
+    Session::open(&lab.path("recipe.toml"))
+        .and_then(|session| session.run(&mut ()))
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    let of = |index, name| metric(&lab, "one", index, name);
+    assert_eq!((of(0, "preference-margin"), of(0, "preference-accuracy")), (0.0, 0.0), "nothing has moved yet");
+    assert!(of(0, "likelihood-accuracy") <= of(1, "likelihood-accuracy"));
+    assert!(0.0 < of(1, "preference-margin"));
+    assert_eq!(of(1, "preference-accuracy"), 1.0);
+}

@@ -2,6 +2,7 @@
 
 mod answers;
 mod divergence;
+mod preferences;
 mod statistics;
 
 use std::collections::BTreeMap;
@@ -111,6 +112,7 @@ impl Evaluator<'_> {
             ("answer-tokens".to_owned(), answers.iter().map(|answer| answer.ids.len() as f64).collect()),
         ];
         statistics.extend(self.references(set, models)?);
+        statistics.extend(self.preferences(set, models, is_trained)?);
         if self.with_kl {
             statistics.push(("kl".to_owned(), self.divergences(&prompts, &answers, models, is_trained)?));
         }

@@ -109,7 +109,8 @@ fn a_plugin_of_the_sdk_of_0_1_1_runs() {
 
 #[test]
 fn plugins_of_the_sdk_of_0_1_0_run() {
-    let judge = load("answer-match", &kept("0.1.0", "answer-match"), &json!({"kind": "text"})).judge().expect("exported");
+    let judge =
+        load("answer-match", &kept("0.1.0", "answer-match"), &json!({"kind": "text"})).judge().expect("exported");
     let example = examples(&[("a", Some("four"))]).rows[0].clone();
     let case = |answer: &str| Case { example: example.clone(), answer: answer.into(), rival: None };
     let cases = Arc::new(Cases { cases: ["four", "five"].map(case).into() });

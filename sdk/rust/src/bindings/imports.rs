@@ -5600,7 +5600,8 @@ pub mod tunesmith {
             impl Evaluation {
                 #[allow(unused_unsafe, clippy::all)]
                 /// A number per row that the host computed: `answer-logprob` (sum over the answer's tokens), `answer-tokens`, `reference-logprob`,
-                /// `reference-tokens`, `kl` (mean over the answer's tokens, from the base model). None if it was not computed.
+                /// `reference-tokens`, `kl` (mean over the answer's tokens, from the base model); of preferences `chosen-logprob`, `rejected-logprob`,
+                /// `chosen-tokens`, `rejected-tokens`, `base-chosen-logprob` and `base-rejected-logprob` (under the reference). None if it was not computed.
                 #[allow(async_fn_in_trait)]
                 pub fn statistic(
                     &self,
