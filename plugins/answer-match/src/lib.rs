@@ -1,10 +1,10 @@
-//! Judges and measures answers by extracting them and comparing them with the gold ones.
+//! Judges, rewards and measures answers by extracting them and comparing them with the gold ones.
 
 mod extract;
 mod math;
 
 use serde::Deserialize;
-use tunesmith_sdk::{Cases, Error, Evaluation, Judge, Measure, Plugin, Verdict, log};
+use tunesmith_sdk::{Cases, Error, Evaluation, Judge, Measure, Plugin, Reward, Rollouts, Verdict, log};
 
 use crate::extract::{Answer, Extractor};
 use crate::math::Rational;
@@ -114,6 +114,19 @@ impl Judge for AnswerMatch {
     }
 }
 
+impl Reward for AnswerMatch {
+    /// 1.0 for a right answer, 0.0 for a wrong one and for none; does not apply without a gold answer.
+    fn reward(&self, rollouts: &Rollouts) -> Result<Vec<Option<f32>>, Error> {
+        let golds = self.golds(rollouts.column(&self.column), rollouts.references());
+        let completions = rollouts.completions();
+        let answers = completions.iter().map(|text| self.extractor.in_answer(text));
+        let score = |(answer, gold): (Option<Answer>, &Option<Answer>)| {
+            is_right(&self.extractor, answer.as_ref(), gold.as_ref()).map(|is_right| f32::from(u8::from(is_right)))
+        };
+        Ok(answers.zip(&golds).map(score).collect())
+    }
+}
+
 impl Measure for AnswerMatch {
     fn measure(&self, evaluation: &Evaluation) -> Result<Vec<(String, f64)>, Error> {
         if evaluation.is_empty() {
@@ -157,7 +170,7 @@ fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-tunesmith_sdk::export!(AnswerMatch: judge, measure);
+tunesmith_sdk::export!(AnswerMatch: judge, reward, measure);
 
 #[cfg(test)]
 mod tests;

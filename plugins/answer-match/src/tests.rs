@@ -142,3 +142,11 @@ fn settings_that_contradict_each_other_are_declined() {
     assert!(declined(host().setting("tolerance", -1.0)));
     assert!(declined(host().setting("kind", "choice").setting("choices", "A-D")));
 }
+
+#[test]
+fn a_right_rollout_is_rewarded_and_one_without_a_gold_answer_is_not_scored() {
+    let gold = question("#### 7");
+    let rollouts = [gold.clone().answered("It is 7."), gold.clone().answered("8"), gold.answered("no idea")];
+    let rollouts = [&rollouts[..], &[Row::new("?").answered("7")]].concat();
+    assert_eq!(host().reward::<AnswerMatch>(&rollouts), Ok(vec![Some(1.0), Some(0.0), Some(0.0), None]));
+}
