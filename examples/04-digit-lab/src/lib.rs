@@ -1,6 +1,7 @@
 //! The digit lab: a model small enough to be trained in minutes, and what each method does to it.
 
 pub mod critique;
+pub mod dft;
 pub mod drafts;
 pub mod ensemble;
 pub mod fait;

@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{critique, drafts, ensemble, fait, grape, otr};
+use digit_lab::{critique, dft, drafts, ensemble, fait, grape, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -30,7 +30,8 @@ fn main() -> anyhow::Result<()> {
             lab.aft()?;
             lab.sicl()?;
             lab.otr()?;
-            lab.fait()
+            lab.fait()?;
+            lab.dft()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -43,8 +44,9 @@ fn main() -> anyhow::Result<()> {
         ["sicl"] => lab.sicl(),
         ["otr"] => lab.otr(),
         ["fait"] => lab.fait(),
+        ["dft"] => lab.dft(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|fixture]"),
+        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|fixture]"),
     }
 }
 
@@ -187,6 +189,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = fait::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\nfait: three digits in a template\n{}", table(&fait::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Discriminative fine-tuning and plain fine-tuning on additions.
+    fn dft(&self) -> anyhow::Result<()> {
+        dft::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-half")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = dft::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\ndft: additions\n{}", table(&dft::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.

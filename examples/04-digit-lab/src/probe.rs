@@ -58,6 +58,17 @@ impl Probe {
         Ok(right as f64 / answers.len().max(1) as f64)
     }
 
+    /// `samples` answers to each prompt at this temperature: those of the first row, then those of the second.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the model refuses a prompt.
+    pub fn samples(&self, rows: &[Row], temperature: f32, samples: u32) -> anyhow::Result<Vec<String>> {
+        let sampling = Sampling { temperature, samples, seed: crate::lab::SEED, ..Sampling::greedy(self.longest) };
+        let answers = self.model.generate(&prompts(rows), &sampling)?;
+        Ok(answers.into_iter().map(|answer| answer.text).collect())
+    }
+
     /// The most likely answer to each prompt.
     ///
     /// # Errors
