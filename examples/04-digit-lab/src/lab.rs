@@ -162,22 +162,35 @@ impl Outcome {
         &self.summary.trained
     }
 
-    /// What was trained on, in the order of the data, with its provenance.
+    /// What was trained on, in the order of the data, with its provenance; of a group each completion, with its role behind the provenance.
     ///
     /// # Errors
     ///
     /// Fails when a line of `curated.jsonl` is not what a run writes.
     pub fn targets(&self) -> anyhow::Result<Vec<(Row, String)>> {
-        self.curated.iter().filter(|line| line.get("target").is_some()).map(target).collect()
+        let lines = self.curated.iter().filter(|line| line.get("target").is_some());
+        Ok(lines.map(targets).collect::<anyhow::Result<Vec<_>>>()?.concat())
     }
 }
 
 /// What a line of `curated.jsonl` says of a row that is trained on.
-fn target(line: &Value) -> anyhow::Result<(Row, String)> {
-    let text = |pointer: &str| {
-        let text = line.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+fn targets(line: &Value) -> anyhow::Result<Vec<(Row, String)>> {
+    let text = |value: &Value, pointer: &str| {
+        let text = value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         text.with_context(|| format!("a line of `curated.jsonl` has no {pointer}: {line}"))
     };
-    let row = Row { prompt: text("/example/messages/0/content")?, completion: text("/target/completion")? };
-    Ok((row, text("/provenance")?))
+    let (prompt, provenance) = (text(line, "/example/messages/0/content")?, text(line, "/provenance")?);
+    let row = |completion: String| Row { prompt: prompt.clone(), completion };
+    if let Some(members) = line.pointer("/target/group").and_then(Value::as_array) {
+        let member = |member: &Value| {
+            Ok((row(text(member, "/completion")?), format!("{provenance}/{}", text(member, "/role")?)))
+        };
+        return members.iter().map(member).collect();
+    }
+    if line.pointer("/target/preference").is_some() {
+        let member =
+            |role: &str| Ok((row(text(line, &format!("/target/preference/{role}"))?), format!("{provenance}/{role}")));
+        return ["chosen", "rejected"].into_iter().map(member).collect();
+    }
+    Ok(vec![(row(text(line, "/target/completion")?), provenance)])
 }

@@ -8,6 +8,8 @@ mod answers;
 mod critique;
 #[path = "golden/grape.rs"]
 mod grape;
+#[path = "golden/groups.rs"]
+mod groups;
 #[path = "golden/token_methods.rs"]
 mod token_methods;
 
@@ -49,6 +51,7 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
     digit_lab::ensemble::prepare(folder, scale)?;
     digit_lab::otr::prepare(folder, scale)?;
     digit_lab::fait::prepare(folder, scale)?;
+    digit_lab::dft::prepare(folder, scale)?;
     let (train, eval): (&str, &[&str]) = match arm.recipe {
         "noisy" => ("noisy", &["held-out"]),
         "recoded" => ("recoded", &["recoded-held-out"]),
@@ -58,6 +61,7 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
         "sicl" => ("classes-train", &["classes-held-out"]),
         "otr" => ("own-style", &["own-style-task", "retained"]),
         "fait" => ("code", &["code-held-out"]),
+        "dft" | "dft-sft" => ("sums-small", &["held-out"]),
         _ => ("train", &["task", "retained"]),
     };
     let text = |path: PathBuf| format!("'{}'", path.display());
