@@ -53,6 +53,8 @@ pub struct Outcome {
     pub curated: Vec<Value>,
     /// The loss of every step.
     pub losses: Vec<f64>,
+    /// Means and counts of the rollouts of every step that sampled.
+    pub sampled: Vec<Value>,
 }
 
 /// Plain fine-tuning, S3FT and SSR on the mixed base.
@@ -126,8 +128,22 @@ pub fn run(recipes: &Path, arm: &Arm, set: &[(String, String)], folder: &Path) -
     let summary = session.run(&mut ())?;
     let curated = folder.join("curated.jsonl");
     let curated = if curated.exists() { lines(&curated)? } else { Vec::new() };
-    let losses = lines(&folder.join("trace.jsonl"))?.iter().filter_map(loss).collect();
-    Ok(Outcome { name: arm.name.clone(), summary, curated, losses })
+    let trace = trace(folder)?;
+    let losses = trace.iter().filter_map(loss).collect();
+    let sampled = trace.iter().filter_map(|line| line.pointer("/record/rollouts/numbers").cloned()).collect();
+    Ok(Outcome { name: arm.name.clone(), summary, curated, losses, sampled })
+}
+
+/// The trace of a run; of a recipe with phases those of all of them, in the order of their names.
+fn trace(folder: &Path) -> anyhow::Result<Vec<Value>> {
+    let whole = folder.join("trace.jsonl");
+    if whole.exists() {
+        return lines(&whole);
+    }
+    let mut phases: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path().join("trace.jsonl"))).collect::<anyhow::Result<_>>()?;
+    phases.sort();
+    Ok(phases.iter().map(|path| lines(path)).collect::<anyhow::Result<Vec<_>>>()?.concat())
 }
 
 fn lines(path: &Path) -> anyhow::Result<Vec<Value>> {
@@ -150,6 +166,11 @@ impl Outcome {
     /// A metric of an evaluation set before training.
     pub fn before(&self, set: &str, metric: &str) -> Option<f64> {
         self.summary.sets.iter().find(|it| it.name == set)?.before.get(metric).copied()
+    }
+
+    /// A number of the rollouts of every step that sampled, such as `reward`.
+    pub fn rollouts(&self, name: &str) -> Vec<f64> {
+        self.sampled.iter().filter_map(|numbers| numbers[name].as_f64()).collect()
     }
 
     /// How many rows of the training set come from where.

@@ -8,6 +8,7 @@ pub mod fait;
 pub mod grape;
 pub mod lab;
 pub mod model;
+pub mod online;
 pub mod otr;
 pub mod probe;
 pub mod table;

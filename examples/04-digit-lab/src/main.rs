@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{critique, dft, drafts, ensemble, fait, grape, otr};
+use digit_lab::{critique, dft, drafts, ensemble, fait, grape, online, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -31,7 +31,8 @@ fn main() -> anyhow::Result<()> {
             lab.sicl()?;
             lab.otr()?;
             lab.fait()?;
-            lab.dft()
+            lab.dft()?;
+            lab.grpo()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -45,8 +46,9 @@ fn main() -> anyhow::Result<()> {
         ["otr"] => lab.otr(),
         ["fait"] => lab.fait(),
         ["dft"] => lab.dft(),
+        ["grpo"] => lab.grpo(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|fixture]"),
+        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|fixture]"),
     }
 }
 
@@ -198,6 +200,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = dft::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\ndft: additions\n{}", table(&dft::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Online training on rewards for right additions.
+    fn grpo(&self) -> anyhow::Result<()> {
+        otr::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-mixed")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = online::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\ngrpo: additions, rewarded\n{}", table(&online::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
