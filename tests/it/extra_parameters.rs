@@ -41,7 +41,7 @@ fn ran(lab: &Lab) -> Summary {
 }
 
 /// The float32 tensors of a safetensors file: its format is an 8-byte length, a JSON header, and the bytes.
-fn tensors(path: &Path) -> BTreeMap<String, (Vec<u64>, Vec<f32>)> {
+pub(crate) fn tensors(path: &Path) -> BTreeMap<String, (Vec<u64>, Vec<f32>)> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let (length, rest) = bytes.split_at(8);
     let length = u64::from_le_bytes(length.try_into().expect("8 bytes")) as usize;

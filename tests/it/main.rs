@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod contract;
+mod credit;
 mod extra_parameters;
 mod objectives;
 mod phases;
