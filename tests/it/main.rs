@@ -5,6 +5,7 @@ mod bad_input;
 mod contract;
 mod extra_parameters;
 mod objectives;
+mod online_losses;
 mod phases;
 mod same_as_built_in;
 mod tidy;
