@@ -118,3 +118,57 @@ pub fn quantile(values: &[f32], share: f32) -> Option<f32> {
     let weight = rank - rank.floor();
     Some(if weight < 0.5 { below + weight * (above - below) } else { above - (above - below) * (1.0 - weight) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn near(found: &Tensor, expected: &[f32]) {
+        let found = found.read();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5 * (1.0 + expected.abs()), "{found}, not {expected}");
+        }
+    }
+
+    fn row(values: &[f32]) -> Tensor {
+        Tensor::from_floats(values, &[1, values.len()])
+    }
+
+    #[test]
+    fn the_divergence_is_k3() {
+        let d = [0.5_f32, 0.0, -1.0];
+        let expected = d.map(|d| d.exp() - d - 1.0);
+        near(&kl(&row(&[-1.0; 3]), &row(&d.map(|d| d - 1.0))), &expected);
+    }
+
+    #[test]
+    fn delta_bounds_what_is_not_clipped() {
+        let clip = Clip { low: 0.8, high: 1.2, delta: Some(3.0) };
+        near(&clipped(&row(&[5.0, 5.0, 0.5]), &row(&[-1.0, 1.0, -1.0]), clip), &[3.0, -1.2, 0.8]);
+        near(&clipped(&row(&[5.0]), &row(&[-1.0]), Clip { delta: None, ..clip }), &[5.0]);
+    }
+
+    /// The gate is 2 / t where nothing changed.
+    #[test]
+    fn the_soft_gate_is_by_sign() {
+        near(&sapo(&row(&[1.0, 1.0]), &row(&[3.0, -3.0]), 1.0, 2.0), &[-6.0, 3.0]);
+    }
+
+    /// `w = 2 * 1`, since the last token does not count: `exp(3 + 2 log 2 - 6)` and `exp(2 + 3 log 2 - 4)`.
+    #[test]
+    fn gamma_weights_are_of_the_rows_ratio() {
+        let (log_ratio, mask) = (row(&[2.0_f32.ln(), 0.0, 9.0]), row(&[1.0, 1.0, 0.0]));
+        let (positive, negative) = (Gamma { k: 2.0, lambda: 3.0 }, Gamma { k: 3.0, lambda: 2.0 });
+        let found = gamma_weights(&log_ratio, &row(&[1.0, -1.0, 0.0]), &mask, positive, negative);
+        near(&found, &[4.0 * (-3.0_f32).exp(), 8.0 * (-2.0_f32).exp(), 4.0 * (-3.0_f32).exp()]);
+    }
+
+    #[test]
+    fn quantiles_lie_between_numbers() {
+        let values = [4.0, 1.0, 3.0, 2.0];
+        assert_eq!([0.0, 0.5, 0.75, 1.0].map(|share| quantile(&values, share)), [1.0, 2.5, 3.25, 4.0].map(Some));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}
