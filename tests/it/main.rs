@@ -6,6 +6,7 @@ mod contract;
 mod credit;
 mod extra_parameters;
 mod objectives;
+mod online_losses;
 mod phases;
 mod same_as_built_in;
 mod tidy;
