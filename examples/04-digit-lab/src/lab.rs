@@ -183,7 +183,8 @@ impl Outcome {
         &self.summary.trained
     }
 
-    /// What was trained on, in the order of the data, with its provenance; of a group each completion, with its role behind the provenance.
+    /// What was trained on, in the order of the data, with its provenance; of a group each completion, with its role behind the provenance; of
+    /// prompts nothing.
     ///
     /// # Errors
     ///
@@ -201,6 +202,9 @@ fn targets(line: &Value) -> anyhow::Result<Vec<(Row, String)>> {
         text.with_context(|| format!("a line of `curated.jsonl` has no {pointer}: {line}"))
     };
     let (prompt, provenance) = (text(line, "/example/messages/0/content")?, text(line, "/provenance")?);
+    if line["target"] == "prompt" {
+        return Ok(Vec::new());
+    }
     let row = |completion: String| Row { prompt: prompt.clone(), completion };
     if let Some(members) = line.pointer("/target/group").and_then(Value::as_array) {
         let member = |member: &Value| {

@@ -1,6 +1,6 @@
-//! Methods that train on several completions of a prompt.
+//! Methods that train on several completions of a prompt, and on what the policy says.
 
-use digit_lab::dft;
+use digit_lab::{dft, online};
 
 use super::check;
 
@@ -8,4 +8,9 @@ use super::check;
 fn discriminative_fine_tuning_starts_as_it_did() {
     // With as few steps as here, plain fine-tuning with five times the steps is the one without.
     dft::arms().iter().filter(|arm| !arm.name.ends_with("5x")).for_each(check);
+}
+
+#[test]
+fn rewarded_additions_start_as_they_did() {
+    online::arms().iter().for_each(check);
 }
