@@ -10,6 +10,7 @@ pub mod lab;
 pub mod model;
 pub mod online;
 pub mod otr;
+pub mod preference;
 pub mod probe;
 pub mod table;
 pub mod task;

@@ -69,6 +69,20 @@ impl Probe {
         Ok(answers.into_iter().map(|answer| answer.text).collect())
     }
 
+    /// The share of samples whose digits behind the colon are those of the completion, whatever their style: `samples` per row at temperature 1.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the model refuses a prompt.
+    pub fn digits(&self, rows: &[Row], samples: u32) -> anyhow::Result<f64> {
+        let answers = self.samples(rows, 1.0, samples)?;
+        let golds = rows.iter().flat_map(|row| std::iter::repeat_n(&row.completion, samples as usize));
+        let digits = |text: &str| text.split_once(':').map(|(_, digits)| digits.to_owned());
+        let is_right =
+            |(answer, gold): &(&String, &String)| digits(answer).is_some_and(|own| Some(own) == digits(gold));
+        Ok(answers.iter().zip(golds).filter(is_right).count() as f64 / answers.len().max(1) as f64)
+    }
+
     /// The most likely answer to each prompt.
     ///
     /// # Errors
