@@ -13,7 +13,9 @@ use tunesmith_core::stage::{Batch, Credit, Objective, Port, Reward, checked_obje
 use tunesmith_core::tensors::{Binary, Op, Scalar, TensorId};
 use tunesmith_core::trace::{Record, verify};
 
-use crate::run::tests::{LORA, run_with};
+use crate::run::tests::{LORA, inputs_of, plan, run_with};
+use crate::run::{resume, run};
+use crate::test_folder::chat_folder;
 
 /// No log-probabilities.
 struct Nothing;
@@ -125,12 +127,12 @@ fn the_reward_rises() {
 
 #[test]
 fn a_run_is_the_same_twice_and_calls_are_counted() {
-    let run = || {
+    let made = || {
         let (folder, made) = run_with(stages(), LORA, &tables(2, ""));
         made.expect("it runs");
         steps(&folder.path().join("run"))
     };
-    let (one, other) = (run(), run());
+    let (one, other) = (made(), made());
     assert_eq!(one, other);
     let asked: Vec<f64> = one.iter().map(|step| step.calls[0].report.metrics["asked"].0).collect();
     assert_eq!(asked, [12.0, 12.0]);
@@ -236,4 +238,34 @@ fn calls_get_whole_groups() {
     let parts = super::parts(&rollouts(&groups).rollouts);
     assert_eq!(parts, [0..258, 258..516, 516..600]);
     assert!(super::parts(&[]).is_empty());
+}
+
+#[test]
+fn a_stopped_run_goes_on_between_two_samplings() {
+    let tables = tables(7, "updates = 2").replace("steps = 7", "steps = 7\ncheckpoint-every = 1\nkeep-checkpoints = 9");
+    let (model, folder) = (chat_folder(), tempfile::tempdir().expect("a temporary folder"));
+    let plan = plan(folder.path(), LORA, &tables);
+    run(&plan, inputs_of(&model, stages()), &mut ()).expect("it runs");
+    let text = |name: &str| fs::read_to_string(plan.output.join(name)).expect("it is there");
+    let timeless = |trace: &str| -> Vec<String> {
+        trace.lines().map(|line| line.split_once(r#","record":"#).expect("a trace line").1.to_owned()).collect()
+    };
+    let (trace, rollouts) = (timeless(&text("trace.jsonl")), text("rollouts.jsonl"));
+    // Steps 2, 4 and 6 are between two samplings; 7 is the last.
+    let checkpoints = plan.output.join("checkpoints");
+    let mut names: Vec<String> = fs::read_dir(&checkpoints)
+        .expect("a folder")
+        .flatten()
+        .map(|it| it.file_name().to_string_lossy().into())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["step-2", "step-4", "step-6", "step-7"]);
+    // As if it had been killed after step 5.
+    for name in ["step-6", "step-7"] {
+        fs::remove_dir_all(checkpoints.join(name)).expect("it is there");
+    }
+    fs::remove_file(plan.output.join("summary.json")).expect("it is there");
+    resume(&plan, inputs_of(&model, stages()), &mut ()).expect("it goes on");
+    assert_eq!(timeless(&text("trace.jsonl")), trace);
+    assert_eq!(text("rollouts.jsonl"), rollouts);
 }

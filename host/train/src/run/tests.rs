@@ -28,7 +28,7 @@ use crate::model::LanguageModel;
 use crate::test_folder::chat_folder;
 
 /// A plan with a run folder in `folder`, and these lines of the recipe's tables.
-fn plan(folder: &Path, adapter: &str, tables: &str) -> Plan {
+pub(crate) fn plan(folder: &Path, adapter: &str, tables: &str) -> Plan {
     let text = format!(
         "seed = 3\noutput = \"run\"\n[model]\npath = \"model\"\n{adapter}\n[data]\ntrain = \"t.jsonl\"\n{tables}"
     );
@@ -60,7 +60,7 @@ fn inputs(stages: Stages) -> RunInputs {
 }
 
 /// As [`inputs`], with the model of this folder.
-fn inputs_of(folder: &TempDir, stages: Stages) -> RunInputs {
+pub(crate) fn inputs_of(folder: &TempDir, stages: Stages) -> RunInputs {
     let model = LanguageModel::load(folder.path(), &Device::flex()).expect("the fixture is whole");
     let rows = (0..6).map(|id| example(id, &format!("say {id}"), Some(&"abcdef"[..=id as usize])));
     let pool = Arc::new(rows.collect::<Vec<_>>());
