@@ -310,7 +310,10 @@ fn check(model: &str, cases: [usize; 2]) {
             check.case(&online, &fixture, case);
         }
     }
-    println!("{model}: {} numbers; the largest deviation is {:.3} of what it may be: {}", check.compared, check.largest.0, check.largest.1);
+    println!(
+        "{model}: {} numbers; the largest deviation is {:.3} of what it may be: {}",
+        check.compared, check.largest.0, check.largest.1
+    );
     assert!(check.faults.is_empty(), "{}", check.faults.join("\n"));
 }
 

@@ -130,12 +130,8 @@ impl Objective for Grpo {
         let ratio = self.ratio(&inputs);
         let mut losses = self.token_losses(&inputs, &ratio, &mut metrics);
         if 0.0 < self.0.off_policy_threshold {
-            let kept = math::near_enough(
-                &inputs.log_ratio,
-                &inputs.advantages,
-                &inputs.mask,
-                self.0.off_policy_threshold,
-            );
+            let kept =
+                math::near_enough(&inputs.log_ratio, &inputs.advantages, &inputs.mask, self.0.off_policy_threshold);
             losses = losses * kept;
         }
         if let Some(given) = &inputs.given {

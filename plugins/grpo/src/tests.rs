@@ -55,9 +55,13 @@ fn ratios_are_clipped_where_that_lowers_the_gain() {
 fn the_divisors_of_the_losses_differ() {
     let rows = [sampled(2.0), sampled(2.0).mask(&[true, false])];
     // Sums of -2.4 and -1.0 in the first row, and -2.4 in the second.
-    for (loss, expected) in
-        [("grpo", (-1.7 - 2.4) / 2.0), ("dapo", -5.8 / 3.0), ("bnpo", -5.8 / 3.0), ("dr-grpo", -5.8 / 4.0), ("luspo", -2.9)]
-    {
+    for (loss, expected) in [
+        ("grpo", (-1.7 - 2.4) / 2.0),
+        ("dapo", -5.8 / 3.0),
+        ("bnpo", -5.8 / 3.0),
+        ("dr-grpo", -5.8 / 4.0),
+        ("luspo", -2.9),
+    ] {
         near(host(loss).objective::<Grpo>(&rows).expect("nothing is missing").into(), expected);
     }
 }
