@@ -4,6 +4,7 @@ mod answers;
 mod bad_input;
 mod contract;
 mod extra_parameters;
+mod llm_judge;
 mod objectives;
 mod phases;
 mod same_as_built_in;
