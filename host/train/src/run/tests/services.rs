@@ -127,7 +127,7 @@ impl Judge for Asking {
         let teacher = models.open("teacher").expect("the recipe names it");
         let said = teacher.generate(&[chat("a")], &Sampling::greedy(3)).expect("it generates").remove(0);
         assert_eq!((teacher.max_tokens(), call.services.judging.is_none()), (2, true));
-        assert_eq!(said.tokens.len(), 2, "its own limit holds");
+        assert!((1..=2).contains(&said.tokens.len()), "its own limit holds: {said:?}");
         checked_judge("asking", &cases, vec![Verdict::Right; cases.cases.len()])
     }
 }
