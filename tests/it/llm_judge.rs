@@ -104,7 +104,8 @@ fn a_server_judges_and_its_tape_repeats_the_run_without_it() {
 
 #[test]
 fn a_model_in_a_folder_judges_with_its_own_tokenizer() {
-    let lab = lab("path = \"model\"\nmax-tokens = 3\n", "retries = 0\n");
+    // The tiny model reads 128 characters.
+    let lab = lab("path = \"model\"\nmax-tokens = 3\n", "retries = 0\ntemplate = \"{reference}|{answer}\"\n");
     let summary = run_with(&lab, &Options::default()).unwrap_or_else(|error| panic!("{error:?}"));
     assert_eq!(summary.provenance.get("gold"), Some(&2), "a model of random weights has no verdict");
     let records = records(&lab);

@@ -25,8 +25,9 @@ impl Server {
         let cache = env::var_os("TUNESMITH_CACHE").map(PathBuf::from);
         let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache/tunesmith")))?;
         let folder = cache.join("model-server");
-        let process = Command::new("python3").arg(script).arg(&folder).env("TUNESMITH_TEST_SERVER_KEY", KEY);
-        let started = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut command = Command::new("python3");
+        command.arg(script).arg(&folder).env("TUNESMITH_TEST_SERVER_KEY", KEY);
+        let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let found = started.ok().and_then(|mut process| {
             let mut address = String::new();
             BufReader::new(process.stdout.take()?).read_line(&mut address).ok()?;
