@@ -219,7 +219,7 @@ impl Lab {
         let base = self.base("base-mixed")?;
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = preference::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
-        say(&format!("\ndpo: right and wrong additions\n{}", table(&preference::rows(&self.runs, &base, &outcomes)?)))
+        say(&format!("\ndpo: right and wrong additions\n{}", table(&preference::rows(&base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.

@@ -60,8 +60,8 @@ fn with_other_digit(answer: &str, at: usize) -> String {
 ///
 /// # Errors
 ///
-/// Fails when data or models cannot be read.
-pub fn rows(runs: &Path, base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Vec<Vec<String>>> {
+/// Fails when models cannot be read.
+pub fn rows(base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Vec<Vec<String>>> {
     let mut tasks = Tasks::new(SEED, "pairs-held-out");
     let held_out: Vec<Row> = (0..lab::FULL.eval).map(|_| task::in_style('p', tasks.addition(true))).collect();
     let head =
