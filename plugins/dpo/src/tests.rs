@@ -1,0 +1,1 @@
+//! The plugin against a pretend host.
