@@ -6,5 +6,6 @@ mod contract;
 mod extra_parameters;
 mod objectives;
 mod phases;
+mod preferences;
 mod same_as_built_in;
 mod tidy;

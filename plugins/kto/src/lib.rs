@@ -140,7 +140,8 @@ impl Objective for Kto {
         let count = rows.labelled.len();
         let ratios = of(&rows.labelled);
         let weight = |sign: f32| if sign < 0.0 { undesirable_weight } else { desirable_weight };
-        let weights: Vec<f32> = rows.signs.iter().zip(&rows.shares).map(|(sign, share)| weight(*sign) * share).collect();
+        let weights: Vec<f32> =
+            rows.signs.iter().zip(&rows.shares).map(|(sign, share)| weight(*sign) * share).collect();
         let costs = math::costs(&ratios, &Tensor::from_floats(&rows.signs, &[count]), distance, beta);
         log::metric("kl", f64::from(distance));
         report(&(ratios.detach() * beta).read(), &rows.signs);
