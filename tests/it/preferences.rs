@@ -97,7 +97,7 @@ fn settings(case: &Case) -> Value {
     Value::Object(case.settings.iter().map(setting).collect())
 }
 
-/// The largest relative difference of a comparison.
+/// The largest difference of a comparison, relative to the value, or to 0.01 if that is larger; and where it was.
 #[derive(Default)]
 struct Largest(f64, String);
 
