@@ -9,5 +9,6 @@ mod llm_judge;
 mod objectives;
 mod online_losses;
 mod phases;
+mod preferences;
 mod same_as_built_in;
 mod tidy;

@@ -39,6 +39,10 @@ pub(crate) fn built_component(file: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask plugins` first", path.display()))
 }
 
+<<<<<<< HEAD
+=======
+/// A plugin of these bytes, with these settings and the defaults of the others.
+>>>>>>> dpo2
 pub(crate) fn plugin(bytes: &[u8], settings: &Value) -> Plugin {
     let limits = Limits { log_lines: 10_000, log_bytes: 1 << 20, ..Limits::default() };
     let settings = settings.as_object().cloned().expect("an object");
@@ -51,18 +55,20 @@ fn probe(settings: &Value) -> Plugin {
 }
 
 /// The tiny model in training, all of it.
-struct Bench {
+pub(crate) struct Bench {
     model: LanguageModel,
     models: PolicyPair,
     _folder: Lab,
 }
 
 /// What an objective came to.
-struct Made {
-    loss: f64,
+pub(crate) struct Made {
+    pub(crate) loss: f64,
     /// None if the loss does not depend on anything that is trained.
     gradients: Option<Gradients>,
     lines: Vec<LogLine>,
+    /// The mean of each named number that was logged.
+    pub(crate) metrics: BTreeMap<String, f64>,
 }
 
 impl Bench {
@@ -84,12 +90,35 @@ impl Bench {
         Self { model, models, _folder: folder }
     }
 
+    /// Another model of the fixtures, with every parameter of policy and reference multiplied.
+    pub(crate) fn scaled(fixture: &str, policy: f32, reference: f32) -> Self {
+        let folder = Lab::new();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture);
+        fs::copy(source.join("config.json"), folder.path("model/config.json")).expect("the fixture is there");
+        fs::copy(source.join("model.safetensors"), folder.path("model/model.safetensors"))
+            .expect("the fixture is there");
+        let device = device::open("cpu").expect("every machine has a processor");
+        let load = || LanguageModel::load(&folder.path("model"), &device).expect("the fixture is whole");
+        let tensors = load().decoder.named_tensors();
+        let times = |factor: f32| {
+            let mut tensors = tensors.clone();
+            tensors.iter_mut().flat_map(|tensor| &mut tensor.values).for_each(|value| *value *= factor);
+            save_tensors(&folder.path("model/model.safetensors"), &tensors, WeightType::F32)
+                .expect("it can be written");
+            load()
+        };
+        let reference = times(reference).decoder;
+        let model = times(policy);
+        let models = PolicyPair { policy: burn::module::Module::train(model.decoder.clone()), reference };
+        Self { model, models, _folder: folder }
+    }
+
     fn extra(&self, plugin: &Plugin) -> ExtraParameters {
         let (policy, config) = (&self.models.policy, self.model.config());
         ExtraParameters::new("probe", plugin.parameters(), config, 7, &policy.device()).expect("they are small")
     }
 
-    fn run(&self, plugin: &Plugin, micro: &Arc<MicroBatch>) -> Result<Made, CallError> {
+    pub(crate) fn run(&self, plugin: &Plugin, micro: &Arc<MicroBatch>) -> Result<Made, CallError> {
         self.run_with(plugin, micro, &self.extra(plugin))
     }
 
@@ -106,12 +135,18 @@ impl Bench {
         let is_tracked = engine.is_tracked(loss).expect("live");
         let loss = engine.scalar(loss).expect("one number");
         let gradients = is_tracked.then(|| loss.backward());
-        Ok(Made { loss: number(loss), gradients, lines: call.report.lines })
+        let metrics = call.report.metrics.into_iter().map(|(name, (sum, count))| (name, sum / count as f64)).collect();
+        Ok(Made { loss: number(loss), gradients, lines: call.report.lines, metrics })
     }
 
     /// The gradient of each trained parameter, extra ones included.
     fn gradients(&self, made: Made, extra: &ExtraParameters) -> BTreeMap<String, Vec<f32>> {
         NamedGradients::of_all(&self.models.policy, extra, made.gradients.expect("the loss has a gradient")).values()
+    }
+
+    /// The gradients of the model's own parameters.
+    pub(crate) fn named_gradients(&self, made: Made) -> NamedGradients {
+        NamedGradients::of(&self.models.policy, made.gradients.expect("the loss has a gradient"))
     }
 
     /// The loss and the gradients of a plugin's objective.
@@ -152,13 +187,18 @@ fn totals(micro: &MicroBatch) -> Totals {
 }
 
 fn row(tokens: &[u32], prompt: usize) -> Arc<EncodedRow> {
+    row_of(tokens, prompt, "")
+}
+
+/// A row of this role, of which the first `prompt` tokens are not trained on.
+pub(crate) fn row_of(tokens: &[u32], prompt: usize, role: &str) -> Arc<EncodedRow> {
     let example = Example { messages: vec![Message::user("q")], ..Example::default() };
     let mask = (0..tokens.len()).map(|at| prompt <= at).collect();
     Arc::new(EncodedRow {
         example: Arc::new(example),
         tokens: tokens.to_vec(),
         mask,
-        role: String::new(),
+        role: role.to_owned(),
         sampled: None,
         source: None,
     })
