@@ -39,10 +39,7 @@ pub(crate) fn built_component(file: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask plugins` first", path.display()))
 }
 
-<<<<<<< HEAD
-=======
 /// A plugin of these bytes, with these settings and the defaults of the others.
->>>>>>> dpo2
 pub(crate) fn plugin(bytes: &[u8], settings: &Value) -> Plugin {
     let limits = Limits { log_lines: 10_000, log_bytes: 1 << 20, ..Limits::default() };
     let settings = settings.as_object().cloned().expect("an object");
