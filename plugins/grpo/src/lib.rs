@@ -243,12 +243,14 @@ impl Grpo {
     /// The share of this micro-batch in the loss of the step.
     fn reduced(&self, losses: &Tensor, weights: &Tensor, batch: &Batch) -> Tensor {
         let rows = batch.total_rows().max(1) as f32;
+        let total = batch.total_weight();
+        let total = if 0.0 < total { total as f32 } else { 1.0 };
         let sum = || (losses * weights).sum();
         match self.0.loss {
             Loss::Grpo | Loss::Sapo | Loss::Rloo => math::row_means(losses, weights).sum() / rows,
             Loss::Bnpo => math::token_mean(losses, weights) / batch.micro_batches() as f32,
             Loss::DrGrpo => sum() / (rows * self.0.max_completion_length as f32),
-            Loss::Dapo | Loss::Cispo | Loss::Vespo => sum() / batch.total_weight().max(1.0) as f32,
+            Loss::Dapo | Loss::Cispo | Loss::Vespo => sum() / total,
             Loss::Luspo => sum() / rows,
         }
     }

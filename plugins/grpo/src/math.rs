@@ -2,8 +2,10 @@
 
 use tunesmith_sdk::Tensor;
 
-/// Logarithms of ratios are kept within this, so that their exponentials are finite and never make NaN of an advantage of 0.
-const LARGEST: f32 = 80.0;
+/// Logarithms of ratios are kept at most this large, so that no product with them overflows. A ratio is long clipped there, or its loss is enormous.
+const LARGEST: f32 = 20.0;
+/// The same for the exponential of the divergence, and for the weight of a row. `exp` of both together is a float32.
+const LARGEST_EXPONENT: f32 = 60.0;
 
 /// The sum of each row where the mask is 1.0, [B, 1].
 pub fn row_sums(values: &Tensor, mask: &Tensor) -> Tensor {
@@ -12,26 +14,32 @@ pub fn row_sums(values: &Tensor, mask: &Tensor) -> Tensor {
 
 /// The mean of each row where the mask is 1.0, [B, 1]; 0.0 for rows without such a token.
 pub fn row_means(values: &Tensor, mask: &Tensor) -> Tensor {
-    row_sums(values, mask) / at_least_one(&mask.sum_dim(1))
+    row_sums(values, mask) / unless_zero(&mask.sum_dim(1))
 }
 
 /// The mean of all tokens where the mask is 1.0; 0.0 if there are none.
 pub fn token_mean(values: &Tensor, mask: &Tensor) -> Tensor {
-    (values * mask).sum() / at_least_one(&mask.sum())
+    (values * mask).sum() / unless_zero(&mask.sum())
 }
 
-fn at_least_one(count: &Tensor) -> Tensor {
-    count.maximum(&Tensor::full(1.0, &[1]))
+/// The count, or the sum of weights, however small; 1.0 where it is 0.0.
+fn unless_zero(count: &Tensor) -> Tensor {
+    count + count.equal_scalar(0.0)
+}
+
+/// `min(values, limit)`.
+fn at_most(values: &Tensor, limit: f32) -> Tensor {
+    values.minimum(&Tensor::full(limit, &[1]))
 }
 
 /// `exp`, of a number that is kept within bounds.
 pub fn ratio(log_ratio: &Tensor) -> Tensor {
-    log_ratio.clamp(-LARGEST, LARGEST).exp()
+    at_most(log_ratio, LARGEST).exp()
 }
 
 /// The estimate k3 of the divergence from the reference: `exp(d) - d - 1` with `d = log p_ref - log p`; never negative.
 pub fn kl(logp: &Tensor, reference: &Tensor) -> Tensor {
-    let d = reference - logp;
+    let d = at_most(&(reference - logp), LARGEST_EXPONENT);
     d.exp() - d - 1.0
 }
 
@@ -50,7 +58,7 @@ pub struct Clip {
 pub fn clipped(ratio: &Tensor, advantages: &Tensor, clip: Clip) -> Tensor {
     let bounded = ratio.clamp(clip.low, clip.high) * advantages;
     let open = match clip.delta {
-        Some(delta) => ratio.minimum(&Tensor::full(delta, &[1])) * advantages,
+        Some(delta) => at_most(ratio, delta) * advantages,
         None => ratio * advantages,
     };
     -open.minimum(&bounded)
@@ -65,7 +73,7 @@ pub fn clips(ratio: &Tensor, advantages: &Tensor, clip: Clip) -> (Tensor, Tensor
 
 /// CISPO: `-min(r, high) A log p`, with no gradient through the ratio.
 pub fn cispo(ratio: &Tensor, advantages: &Tensor, logp: &Tensor, high: f32) -> Tensor {
-    -(ratio.minimum(&Tensor::full(high, &[1])).detach() * advantages * logp)
+    -(at_most(ratio, high).detach() * advantages * logp)
 }
 
 /// SAPO: `-4 / t sigmoid(t (r - 1)) A`, with a temperature by the advantage's sign.
@@ -95,7 +103,7 @@ pub fn gamma_weights(
     let is_positive = advantages.greater_equal_scalar(0.0);
     let k = by_sign(&is_positive, positive.k, negative.k);
     let lambda = by_sign(&is_positive, positive.lambda.max(1e-4), negative.lambda.max(1e-4));
-    (&lambda + k * &log_w - &lambda * log_w.exp()).exp()
+    at_most(&(&lambda + k * &log_w - &lambda * log_w.exp()), LARGEST_EXPONENT).exp()
 }
 
 fn by_sign(is_positive: &Tensor, positive: f32, negative: f32) -> Tensor {

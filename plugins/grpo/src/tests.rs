@@ -112,11 +112,39 @@ fn a_step_without_any_trained_token_is_nothing() {
 }
 
 #[test]
-fn extreme_ratios_make_no_nan() {
+fn extreme_ratios_are_finite_and_so_are_their_gradients() {
     let far = |advantage| TokenRow::new(&[-0.5; 2]).logprobs("old", &[-400.0; 2]).advantages(&[advantage; 2]);
     for loss in LOSSES {
-        let found = host(loss).objective::<Grpo>(&[far(0.0), far(1.0)]).expect("nothing is missing");
+        let (host, rows) = (host(loss), [far(0.0), far(1.0), far(-1e9)]);
+        let found = host.objective::<Grpo>(&rows).expect("nothing is missing");
         assert!(found.is_finite(), "{loss}: {found}");
+        let gradient = host.gradient::<Grpo>(&rows).expect("nothing is missing");
+        assert!(gradient.iter().flatten().all(|value| value.is_finite()), "{loss}: {gradient:?}");
+    }
+}
+
+/// The policy finds a token impossible that the reference writes: `exp(200)` is no float32.
+#[test]
+fn divergences_from_a_far_reference_are_finite() {
+    let row = TokenRow::new(&[-200.0, -1.0]).logprobs("old", &[-200.0, -1.0]).logprobs("reference", &[0.0, -1.5]);
+    for is_corrected in [true, false] {
+        let host = host("dapo").setting("beta", 0.5).setting("bias-correction-kl", is_corrected);
+        let rows = [row.clone().advantages(&[0.0; 2])];
+        let found = host.objective::<Grpo>(&rows).expect("nothing is missing");
+        assert!(found.is_finite() && 1e6 < found, "{found}");
+        let gradient = host.gradient::<Grpo>(&rows).expect("nothing is missing");
+        assert!(gradient[0].iter().all(|value| value.is_finite()), "{gradient:?}");
+    }
+}
+
+/// A tenth of the weight for all is no change where a loss is a mean over tokens.
+#[test]
+fn small_weights_are_divided_by_themselves() {
+    for loss in ["grpo", "bnpo", "dapo", "cispo", "sapo", "vespo"] {
+        let rows = [sampled(2.0), sampled(2.0).mask(&[true, false])];
+        let light = rows.clone().map(|row| row.weights(&[0.1; 2]));
+        let of = |rows: &[TokenRow]| f64::from(host(loss).objective::<Grpo>(rows).expect("nothing is missing"));
+        near(of(&light), of(&rows));
     }
 }
 

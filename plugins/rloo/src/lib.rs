@@ -62,7 +62,7 @@ fn divergences(rollouts: &Rollouts) -> Result<Vec<f64>, Error> {
     Ok(math::sums(&flat, &lengths))
 }
 
-/// As the contract has it: finite, and 0.0 for a rollout without a reward.
+/// As the contract has it: finite, and 0.0 for a rollout without a reward, or without others.
 fn narrowed(advantage: Option<f64>) -> f32 {
     advantage.unwrap_or(0.0).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32
 }

@@ -11,7 +11,7 @@ pub fn sums(flat: &[f64], lengths: &[usize]) -> Vec<f64> {
     lengths.iter().map(sum).collect()
 }
 
-/// Each reward less the mean of the others of its group; 0.0 where there are no others.
+/// Each reward less the mean of the others of its group; none where there are no others.
 pub fn leave_one_out(rewards: &[Option<f64>], groups: &[u32]) -> Vec<Option<f64>> {
     let mut advantages = Vec::with_capacity(rewards.len());
     let mut rest = rewards;
@@ -20,8 +20,8 @@ pub fn leave_one_out(rewards: &[Option<f64>], groups: &[u32]) -> Vec<Option<f64>
         rest = others;
         let given: Vec<f64> = own.iter().copied().flatten().collect();
         let (sum, others) = (given.iter().sum::<f64>(), given.len().saturating_sub(1));
-        let advantage = |reward: f64| if others == 0 { 0.0 } else { reward - (sum - reward) / others as f64 };
-        advantages.extend(own.iter().map(|reward| reward.map(advantage)));
+        let advantage = |reward: f64| (0 < others).then(|| reward - (sum - reward) / others as f64);
+        advantages.extend(own.iter().map(|reward| reward.and_then(advantage)));
     }
     advantages
 }
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn nobody_is_compared_with_itself() {
-        assert_eq!(leave_one_out(&[None, Some(3.0), None], &[0, 0, 0]), [None, Some(0.0), None]);
+        assert_eq!(leave_one_out(&[None, Some(3.0), None], &[0, 0, 0]), [None; 3]);
         assert!(leave_one_out(&[], &[]).is_empty());
     }
 

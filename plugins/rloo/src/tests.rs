@@ -51,6 +51,15 @@ fn a_rollout_without_a_reward_is_in_nobodys_baseline() {
     check(&exact, &[Some(2.0), None, Some(1.0), None], &[half, 0.0, -half, 0.0]);
 }
 
+/// As in TRL: what has no others to be compared with has no advantage, which is not the same as one of 0.
+#[test]
+fn lone_rollouts_are_in_no_deviation() {
+    let host = PretendHost::of(MANIFEST).setting("beta", 0.0).setting("normalise", true).setting("epsilon", 0.0);
+    let half = 0.5_f32.sqrt();
+    check(&host, &[Some(2.0), None, Some(1.0), Some(9.0)], &[half, 0.0, -half, 0.0]);
+    check(&host, &[Some(2.0), None, None, Some(9.0)], &[0.0; 4]);
+}
+
 #[test]
 fn a_range_that_is_none_is_refused() {
     let error = PretendHost::of(MANIFEST).setting("lowest", 1.0).setting("highest", 0.0).credit::<Rloo>(&[], &[]);
