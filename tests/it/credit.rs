@@ -236,7 +236,7 @@ fn proximal_policy_optimisation_trains_a_value_head() {
         let square = deviations[round].powi(2) + (returns[round] - values[round]).powi(2);
         let loss = losses[2 * round];
         assert!((loss - 0.5 * square).abs() < 1e-5 * (1.0 + loss), "round {round}: {loss}, not half of {square}");
-        assert_eq!(clipped[2 * round], 0.0, "round {round}");
+        assert!(clipped[2 * round].abs() < 1e-9, "round {round}: {clipped:?}");
     }
     assert!(losses[1] < losses[0], "the head comes nearer to what it is taught: {losses:?}");
 }
