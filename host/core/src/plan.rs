@@ -2,6 +2,7 @@
 
 mod data;
 mod differences;
+mod models;
 mod rollout;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::digest;
 use crate::recipe::{Lora, Loss, PhaseReference, Plugin, Ramp, Recipe, RecipeError, RewardWeight, Schedule, line_of};
 use crate::stage::Stage;
 
+pub use models::{FolderPlan, ModelPlace, NamedModelPlan, ServerPlan};
 pub use rollout::RolloutPlan;
 
 /// A resolved recipe. Digests and settings of plugins are filled in by whoever opens the files; until then they are empty or as written.
@@ -30,6 +32,9 @@ pub struct Plan {
     pub phase: Option<PhasePlan>,
     /// The model.
     pub model: ModelPlan,
+    /// Models beside it, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<NamedModelPlan>,
     /// The data.
     pub data: DataPlan,
     /// The plugins, sorted by name.
@@ -259,6 +264,7 @@ impl Plan {
                 reference: phase.reference.unwrap_or_default(),
             }),
             model: model(recipe, base),
+            models: models::plan(recipe, text, base, max_tokens)?,
             data: data::plan(&recipe.data, base),
             plugins: recipe.plugins.iter().map(|(name, plugin)| plugin_plan(name, plugin, base)).collect(),
             stages: stages(recipe),
@@ -302,6 +308,7 @@ impl Plan {
         bare.output = PathBuf::new();
         bare.model.path = PathBuf::new();
         bare.data.paths_mut().for_each(|path| *path = PathBuf::new());
+        bare.models.iter_mut().for_each(NamedModelPlan::make_bare);
         bare.plugins.iter_mut().for_each(|plugin| plugin.path = PathBuf::new());
         bare.train.checkpoint_every = 0;
         bare.train.keep_checkpoints = 0;
@@ -560,9 +567,10 @@ mod tests {
     #[test]
     fn keys_that_are_not_used_do_not_change_the_plan() {
         let text = serde_json::to_string(&resolve("").expect("it is complete")).expect("JSON");
-        for key in
-            ["tools", "text", "loss", "files", "packing", "buckets", "rollout", "chosen", "label", "ramp", "phase"]
-        {
+        for key in [
+            "tools", "text", "loss", "files", "packing", "buckets", "rollout", "chosen", "label", "ramp", "phase",
+            "models",
+        ] {
             assert!(!text.contains(&format!("\"{key}\"")), "`{key}` would change the digest of every older run");
         }
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("it reads back"), resolve("").expect("it is complete"));

@@ -1,6 +1,7 @@
 //! The recipe, as a person writes it: TOML, optional keys, relative paths.
 
 mod data;
+mod models;
 mod phase;
 mod rollout;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use data::{Data, Eval, EvalFiles, FileUse, Files, Loss, LossWord, WeightedFile};
+pub use models::{NamedModel, TapeMode};
 pub use phase::{Phase, PhaseReference};
 pub use rollout::{Ramp, Reward, RewardWeight, Rollout, Unfinished};
 
@@ -27,6 +29,9 @@ pub struct Recipe {
     pub phase: Option<Phase>,
     /// The model to be trained.
     pub model: Model,
+    /// Models beside it, by the names that plugins open them by.
+    #[serde(default)]
+    pub models: BTreeMap<String, NamedModel>,
     /// What to train and evaluate on.
     pub data: Data,
     /// The plugins by the names that the stages use.

@@ -26,7 +26,7 @@ impl Plan {
 fn changed_file(key: &str) -> String {
     let owner = key.strip_suffix(".digest").unwrap_or(key);
     let what = match owner.split('.').next() {
-        Some("model") => "the model's files have changed",
+        Some("model" | "models") => "the model's files have changed",
         Some("plugins") => "the plugin's bytes have changed",
         _ => "the data has changed",
     };
