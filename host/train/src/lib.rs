@@ -25,6 +25,7 @@ pub mod random;
 mod rollout;
 pub mod run;
 pub mod schedule;
+pub mod server;
 pub mod service;
 mod step;
 pub mod template;

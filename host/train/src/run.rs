@@ -29,7 +29,7 @@ use crate::batching::Encoder;
 use crate::data::Rows;
 use crate::evaluate::Evaluator;
 use crate::model::LanguageModel;
-use crate::service::{Caller, Host};
+use crate::service::{Caller, Host, NamedModels};
 
 pub(crate) use disk::{folder_whole, remove_folder, write_json};
 pub use error::RunError;
@@ -55,6 +55,8 @@ pub struct EvalSet {
 pub struct RunInputs {
     /// The model as it was loaded: without an adapter.
     pub model: LanguageModel,
+    /// Models beside it, which plugins may ask.
+    pub models: Arc<NamedModels>,
     /// Who takes which stage.
     pub stages: Stages,
     /// The data to train on, or to curate.
@@ -112,6 +114,7 @@ fn host(plan: &Plan, inputs: &RunInputs) -> Host {
         plan: plan.generate.clone(),
         caller: Arc::new(Caller::new(plan.seed, inputs.stages.memories.clone())),
         judge: inputs.stages.judge.clone(),
+        named: Arc::clone(&inputs.models),
     }
 }
 

@@ -6,6 +6,7 @@ mod judging;
 mod language;
 pub(crate) mod recall;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ use judging::JudgeService;
 use language::{Forwarding, HostModel};
 use recall::{Recall, RecallingModels};
 
+/// The models that the recipe names beside the one that is trained.
+pub type NamedModels = BTreeMap<String, Arc<dyn LanguageModel>>;
+
 /// A model in its folder as stages and commands see it.
 pub fn open(model: &model::LanguageModel, plan: &GeneratePlan) -> Arc<dyn LanguageModel> {
     let encoder = Arc::new(Encoder::new(model));
@@ -41,8 +45,14 @@ pub fn of_objective(
     engine: &Arc<BurnTensors>,
 ) -> Services {
     let encoder = Arc::new(Encoder::new(model));
-    Host { encoder, plan: plan.clone(), caller: Arc::new(Caller::new(0, Vec::new())), judge: None }
-        .services_in(models, engine)
+    Host {
+        encoder,
+        plan: plan.clone(),
+        caller: Arc::new(Caller::new(0, Vec::new())),
+        judge: None,
+        named: Arc::default(),
+    }
+    .services_in(models, engine)
 }
 
 /// Makes the services of a call.
@@ -52,6 +62,7 @@ pub(crate) struct Host {
     pub(crate) plan: GeneratePlan,
     pub(crate) caller: Arc<Caller>,
     pub(crate) judge: Option<Named<dyn Judge>>,
+    pub(crate) named: Arc<NamedModels>,
 }
 
 impl Host {
@@ -86,7 +97,8 @@ impl Host {
             let decoder = decoder.valid();
             Arc::new(HostModel { encoder: Arc::clone(&self.encoder), decoder, forwarding, plan: self.plan.clone() })
         };
-        RunModels { policy: model(&models.policy), reference: model(&models.reference) }
+        let (policy, reference) = (model(&models.policy), model(&models.reference));
+        RunModels { policy, reference, named: Arc::clone(&self.named) }
     }
 }
 
@@ -94,6 +106,7 @@ impl Host {
 struct RunModels {
     policy: Arc<HostModel>,
     reference: Arc<HostModel>,
+    named: Arc<NamedModels>,
 }
 
 impl Models for RunModels {
@@ -101,10 +114,13 @@ impl Models for RunModels {
         match name {
             "policy" => Ok(Arc::clone(&self.policy) as _),
             "reference" => Ok(Arc::clone(&self.reference) as _),
-            other => Err(ServiceError::Unsupported(format!(
-                "there is no model `{}`; there are `policy` and `reference`",
-                other.escape_debug()
-            ))),
+            other => self.named.get(other).cloned().ok_or_else(|| {
+                let named = self.named.keys().map(|name| format!(", `{}`", name.escape_debug())).collect::<String>();
+                ServiceError::Unsupported(format!(
+                    "there is no model `{}`; there are `policy`, `reference`{named}",
+                    other.escape_debug()
+                ))
+            }),
         }
     }
 }

@@ -68,7 +68,15 @@ fn inputs_of(folder: &TempDir, stages: Stages) -> RunInputs {
         name: "eval".into(),
         examples: vec![example(0, "say 1", Some("ab")), example(1, "say 9", None)],
     }];
-    RunInputs { model, stages, pool, evals, start: None, now: Duration::from_secs(1_700_000_000) }
+    RunInputs {
+        model,
+        models: Arc::default(),
+        stages,
+        pool,
+        evals,
+        start: None,
+        now: Duration::from_secs(1_700_000_000),
+    }
 }
 
 /// A whole run in a folder of its own.

@@ -7,6 +7,7 @@ use tunesmith_core::call::Call;
 use tunesmith_core::data::{Case, Cases, Verdict};
 use tunesmith_core::error::{CallError, ServiceError};
 use tunesmith_core::model::{Finish, ForwardInput, ForwardRequest, LanguageModel, Message, Prompt, Sampling};
+use tunesmith_core::plan::GeneratePlan;
 use tunesmith_core::set::{Named, Stages};
 use tunesmith_core::stage::{Batch, Judge, Objective, Port, Stage, checked_judge};
 use tunesmith_core::tensors::{Along, Op, Scalar, TensorId};
@@ -114,7 +115,38 @@ fn the_judge_is_a_service_whose_calls_are_recorded() {
     let records = host.caller.take_records();
     assert_eq!((records.len(), records[0].stage, records[0].plugin.as_str()), (1, Stage::Judge, "full-stop"));
     let unknown = services.models.expect("models").open("teacher").err().expect("there is none").to_string();
-    assert_eq!(unknown, "there is no model `teacher`; there are `policy` and `reference`");
+    assert_eq!(unknown, "there is no model `teacher`; there are `policy`, `reference`");
+}
+
+/// Opens a model by name and answers every case by what it says.
+struct Asking;
+
+impl Judge for Asking {
+    fn judge(&self, cases: Arc<Cases>, call: &mut Call) -> Result<Vec<Verdict>, CallError> {
+        let models = call.services.models.as_ref().expect("models");
+        let teacher = models.open("teacher").expect("the recipe names it");
+        let said = teacher.generate(&[chat("a")], &Sampling::greedy(3)).expect("it generates").remove(0);
+        assert_eq!((teacher.max_tokens(), call.services.judging.is_none()), (2, true));
+        assert!((1..=2).contains(&said.tokens.len()), "its own limit holds: {said:?}");
+        checked_judge("asking", &cases, vec![Verdict::Right; cases.cases.len()])
+    }
+}
+
+#[test]
+fn the_judge_may_ask_the_models_that_the_recipe_names() {
+    let stages = Stages { judge: Some(Named::new("asking", Arc::new(Asking) as _)), ..Stages::default() };
+    let plan = plan(std::path::Path::new("."), "", "");
+    let mut inputs = inputs(stages);
+    let generate = GeneratePlan { max_tokens: 2, ..plan.generate.clone() };
+    inputs.models = Arc::new([("teacher".to_owned(), open(&inputs.model, &generate))].into());
+    let host = super::super::host(&plan, &inputs);
+    let reference = inputs.model.decoder.valid();
+    let services = host.services(&PolicyPair { policy: reference.clone(), reference });
+    let case = Case { example: example(0, "q", None), answer: "a".into(), rival: None };
+    let verdicts = services.judging.expect("a judge").verdicts(Arc::new(Cases { cases: vec![case] }));
+    assert_eq!(verdicts.expect("it judges"), [Verdict::Right]);
+    let unknown = services.models.expect("models").open("other").err().expect("there is none").to_string();
+    assert!(unknown.ends_with("there are `policy`, `reference`, `teacher`"), "{unknown}");
 }
 
 /// The negative log-likelihood from its own forward pass, compared with the port's.
