@@ -35,6 +35,7 @@ fn options(recipe: &Recipe, output: Option<&Path>) -> tunesmith::Options {
         set: recipe.set.clone(),
         output: output.map(Path::to_path_buf),
         cache: environment::plugin_cache(),
+        keys: tunesmith::Keys::new(environment::key),
         ..tunesmith::Options::default()
     }
 }

@@ -8,6 +8,13 @@ pub(crate) fn plugin_cache() -> Option<PathBuf> {
     cache().map(|folder| folder.join("plugins"))
 }
 
+/// The key of a server, from the variable that a recipe names; none if it is not set, or empty.
+pub(crate) fn key(name: &str) -> Option<String> {
+    // The system knows no variable with such a name, and asking it would panic on some.
+    let is_name = !name.is_empty() && !name.contains(['=', '\0']);
+    is_name.then(|| env::var(name).ok()).flatten().filter(|key| !key.is_empty())
+}
+
 /// Where `cargo xtask setup` puts the standard library for plugins that it builds for the compiler of this commit.
 pub(crate) fn built_std(commit: &str) -> Option<PathBuf> {
     cache().map(|folder| folder.join(format!("wasm-std-{commit}")))

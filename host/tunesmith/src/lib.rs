@@ -23,6 +23,7 @@ mod data;
 mod data_report;
 mod error;
 mod model;
+mod models;
 mod overrides;
 mod plugins;
 mod prompts;
@@ -50,6 +51,7 @@ pub use self::error::{Error, Fault};
 pub use self::model::{
     Comparison, Imported, MergeOptions, Merged, ModelReport, compare_model, import_model, inspect_model, merge_model,
 };
+pub use self::models::Keys;
 pub use self::prompts::{PromptOptions, read_prompts};
 pub use self::session::{Options, Session, evaluate};
 pub use self::wire::{Forecast, GenerateRequest, SetSummary, Summary, generate};

@@ -242,9 +242,17 @@ pub fn compare_model(
 
 /// Checks the plan's model without reading its weights, and notes its digest.
 pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
-    let fault = |what: &str| written.fault("model.path", what);
-    let folder = plan.model.path.display();
-    let missing = match (plan.model.path.is_dir(), plan.model.path.join("config.json").exists()) {
+    plan.model.digest = check_folder(written, "model.path", &plan.model.path)?;
+    tunesmith_train::device::open(&plan.model.device)
+        .map_err(|error| Error::recipe(written.fault("model.device", "the device cannot be used").because(error)))?;
+    Ok(())
+}
+
+/// Checks a model folder that the recipe names at `field`, without reading its weights, and gives its digest.
+pub(crate) fn check_folder(written: &Written, field: &str, path: &Path) -> Result<String, Error> {
+    let fault = |what: &str| written.fault(field, what);
+    let folder = path.display();
+    let missing = match (path.is_dir(), path.join("config.json").exists()) {
         (false, _) => Some(format!("there is no folder `{folder}`")),
         (true, false) => Some(format!("`{folder}` has no `config.json`")),
         (true, true) => None,
@@ -253,18 +261,14 @@ pub(crate) fn check(written: &Written, plan: &mut Plan) -> Result<(), Error> {
         let hint = "give a folder with `config.json`, `tokenizer.json` and safetensors; `tunesmith model import` makes one from GGUF";
         return Err(Error::model(fault(&what).hint(hint)));
     }
-    tunesmith_train::device::open(&plan.model.device)
-        .map_err(|error| Error::recipe(written.fault("model.device", "the device cannot be used").because(error)))?;
-    let report = inspect(&plan.model.path)
+    let report = inspect(path)
         .and_then(|report| match report.tokens {
             Some(_) => Ok(report),
             // Says what is missing, in the words of whoever would read it.
-            None => TextTokenizer::load(&plan.model.path, &ModelConfig::load(&plan.model.path)?).map(|_| report),
+            None => TextTokenizer::load(path, &ModelConfig::load(path)?).map(|_| report),
         })
         .map_err(|error| Error::model(fault("the model folder cannot be used").because(error)))?;
-    plan.model.digest = folder_digest(&plan.model.path, &report)
-        .map_err(|error| Error::model(fault("the model's files cannot be read").because(error)))?;
-    Ok(())
+    folder_digest(path, &report).map_err(|error| Error::model(fault("the model's files cannot be read").because(error)))
 }
 
 fn inspect(folder: &Path) -> Result<ModelReport, ModelError> {

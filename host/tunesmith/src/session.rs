@@ -13,6 +13,7 @@ use tunesmith_plugin::Limits;
 use crate::data;
 use crate::error::{Error, Fault};
 use crate::model;
+use crate::models::{self, Keys};
 use crate::plugins;
 use crate::wire::{self, Forecast, Parts, SetSummary, Summary};
 use crate::written::Written;
@@ -32,6 +33,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// What each plugin may use up.
     pub limits: Limits,
+    /// Where the keys of servers come from; none by default.
+    pub keys: Keys,
 }
 
 /// A recipe that was checked down to the last file: what [`Session::run`] needs is there and fits together.
@@ -152,12 +155,13 @@ impl Opened {
         }
         let (pool, evals) = data::read(&written, &mut plan)?;
         model::check(&written, &mut plan)?;
+        let keys = models::check(&written, &mut plan, &options.keys)?;
         let plugins = plugins::load(&written, &mut plan, options)?;
         let is_begun = plan.phase.as_ref().is_none_or(|phase| phase.from.is_none());
         if purpose == Purpose::Resume && is_begun {
             wire::expect_run(&written, &plan)?;
         }
-        Ok(Self { written, plan, parts: Parts { pool, evals, plugins } })
+        Ok(Self { written, plan, parts: Parts { pool, evals, plugins, keys } })
     }
 }
 

@@ -19,6 +19,7 @@ use tunesmith_train::service;
 pub use tunesmith_train::run::{Forecast, RunSummary as Summary, SetSummary};
 
 use crate::error::{Error, Fault};
+use crate::models::{self, ModelKeys};
 use crate::plugins::Placed;
 use crate::written::Written;
 
@@ -56,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) pool: Arc<dyn Rows>,
     pub(crate) evals: Vec<(String, Vec<Arc<Example>>)>,
     pub(crate) plugins: Vec<Placed>,
+    pub(crate) keys: ModelKeys,
 }
 
 /// Loads the model and checks what needs it and the data, but no forward pass.
@@ -176,16 +178,17 @@ pub fn generate(request: &GenerateRequest, observer: &mut dyn Observer) -> Resul
 
 fn inputs(plan: &Plan, parts: &Parts, observer: &mut dyn Observer) -> Result<RunInputs, Error> {
     let model = load(&plan.model.path, &plan.model.device, observer)?;
+    let models = Arc::new(models::load(plan, &parts.keys, observer)?);
     let evals = parts.evals.iter().map(|(name, rows)| EvalSet { name: name.clone(), examples: rows.clone() });
     // A clock that is set to before 1970 shows 1970.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let from = plan.phase.as_ref().and_then(|phase| phase.from.as_ref());
     let start = from.and_then(|from| Some(plan.output.parent()?.join(from)));
-    let pool = Arc::clone(&parts.pool);
-    Ok(RunInputs { model, stages: stages(&parts.plugins), pool, evals: evals.collect(), start, now })
+    let (stages, pool) = (stages(&parts.plugins), Arc::clone(&parts.pool));
+    Ok(RunInputs { model, models, stages, pool, evals: evals.collect(), start, now })
 }
 
-fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {
+pub(crate) fn load(folder: &Path, device: &str, observer: &mut dyn Observer) -> Result<LanguageModel, Error> {
     let fault = |what: &str| Fault::of_file(folder, what);
     let device =
         device::open(device).map_err(|error| Error::model(fault("the model cannot be loaded").because(error)))?;

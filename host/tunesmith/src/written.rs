@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tunesmith_core::digest;
-use tunesmith_core::plan::Plan;
+use tunesmith_core::plan::{NamedModelPlan, Plan};
 use tunesmith_core::recipe::{Recipe, RecipeError, line_of};
 
 use crate::error::{Error, Fault};
@@ -136,8 +136,9 @@ impl Written {
 /// Removes `folder/..` from the plan's paths, so that messages are short. Paths that would then lead elsewhere stay as they are.
 fn tidy_paths(plan: &mut Plan) {
     let plugins = plan.plugins.iter_mut().map(|plugin| &mut plugin.path);
+    let models = plan.models.iter_mut().flat_map(NamedModelPlan::paths_mut);
     let paths = [&mut plan.output, &mut plan.model.path];
-    for path in paths.into_iter().chain(plan.data.paths_mut()).chain(plugins) {
+    for path in paths.into_iter().chain(plan.data.paths_mut()).chain(plugins).chain(models) {
         let tidy = without_parents(path);
         // With symbolic links `a/link/..` is not `a`.
         let is_same = match (fs::canonicalize(&path), fs::canonicalize(&tidy)) {
