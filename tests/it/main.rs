@@ -5,6 +5,7 @@ mod bad_input;
 mod contract;
 mod credit;
 mod extra_parameters;
+mod llm_judge;
 mod objectives;
 mod online_losses;
 mod phases;
