@@ -18,7 +18,8 @@ pub fn arms() -> Vec<Arm> {
         let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Arm { name: name.into(), recipe: "dpo", set }
     };
-    let plain = [("objective", "{ plugin = \"nll\" }"), ("data.completion", "\"chosen\"")];
+    // The negative log-likelihood of the better completions alone.
+    let plain = [("objective.settings.losses", "[\"sft\"]")];
     vec![
         arm("dpo-sft", &plain),
         arm("dpo-sft-2x", &[&plain[..], &[("train.steps", "400")]].concat()),

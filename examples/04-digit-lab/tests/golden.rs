@@ -54,6 +54,7 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
     digit_lab::otr::prepare(folder, scale)?;
     digit_lab::fait::prepare(folder, scale)?;
     digit_lab::dft::prepare(folder, scale)?;
+    digit_lab::preference::prepare(folder, scale)?;
     let (train, eval): (&str, &[&str]) = match arm.recipe {
         "noisy" => ("noisy", &["held-out"]),
         "recoded" => ("recoded", &["recoded-held-out"]),
@@ -61,6 +62,7 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
         "cft" => ("critiques", &["held-out", "verify"]),
         "aft" => ("drafts", &["drafts-held-out"]),
         "sicl" => ("classes-train", &["classes-held-out"]),
+        "dpo" => ("pairs", &["pairs-held-out", "retained"]),
         "otr" | "grpo" => ("own-style", &["own-style-task", "retained"]),
         "fait" => ("code", &["code-held-out"]),
         "dft" | "dft-sft" => ("sums-small", &["held-out"]),

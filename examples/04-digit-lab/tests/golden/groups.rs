@@ -1,6 +1,6 @@
 //! Methods that train on several completions of a prompt, and on what the policy says.
 
-use digit_lab::{dft, online};
+use digit_lab::{dft, online, preference};
 
 use super::check;
 
@@ -13,4 +13,10 @@ fn discriminative_fine_tuning_starts_as_it_did() {
 #[test]
 fn rewarded_additions_start_as_they_did() {
     online::arms().iter().for_each(check);
+}
+
+#[test]
+fn preferences_start_as_they_did() {
+    // With as few steps as here, plain fine-tuning with twice the steps is the one without.
+    preference::arms().iter().filter(|arm| !arm.name.ends_with("2x")).for_each(check);
 }
