@@ -99,6 +99,24 @@ impl Parts<'_> {
     fn nll(&self, of: &[i32]) -> Tensor {
         -rows(&self.policy, of).sum() / rows(&self.mask, of).sum()
     }
+
+    /// The pairs whose sides are not the same tokens.
+    fn pairs(&self, groups: &[Group]) -> Pairs {
+        let (tokens, mask) = (self.batch.tokens().read_ints(), self.mask.read());
+        let width = tokens.len() / self.batch.rows().max(1);
+        let of = |row: usize| (&tokens[row * width..][..width], &mask[row * width..][..width]);
+        let pairs = Pairs::new(groups, |one, other| of(one) == of(other));
+        log::metric("equal-pairs", pairs.equal as f64);
+        pairs
+    }
+
+    /// How likely the policy is to write both sides of each pair, against texts that it draws itself, [P]. No gradient.
+    fn likelihood(&self, pairs: &Pairs) -> Result<Tensor, Error> {
+        let aligned = (self.policy.detach() - self.batch.token_collisions()?) * &self.mask;
+        let lengths = self.mask.sum_dim(1).maximum(&Tensor::full(1.0, &[1, 1]));
+        let weights = (aligned.sum_dim(1) / lengths).exp().reshape(&[self.batch.rows()]);
+        Ok(rows(&weights, &pairs.chosen) * rows(&weights, &pairs.rejected))
+    }
 }
 
 impl Objective for Dpo {
@@ -108,7 +126,7 @@ impl Objective for Dpo {
         let reference = needs_reference.then(|| batch.token_logprobs("reference")).transpose()?;
         let parts = Parts { batch, mask, policy, reference };
         let groups = groups(&batch.groups().read_ints(), &batch.roles())?;
-        let pairs = self.pairs(&parts, &groups);
+        let pairs = parts.pairs(&groups);
         let total = batch.total_groups().max(1) as f32;
         // Without a pair the loss is 0.0, and still depends on the policy.
         let mut loss = parts.policy.sum() * 0.0;
@@ -128,16 +146,6 @@ impl Objective for Dpo {
 }
 
 impl Dpo {
-    /// The pairs whose sides are not the same tokens.
-    fn pairs(&self, parts: &Parts, groups: &[Group]) -> Pairs {
-        let (tokens, mask) = (parts.batch.tokens().read_ints(), parts.mask.read());
-        let width = tokens.len() / parts.batch.rows().max(1);
-        let of = |row: usize| (&tokens[row * width..][..width], &mask[row * width..][..width]);
-        let pairs = Pairs::new(groups, |one, other| of(one) == of(other));
-        log::metric("equal-pairs", pairs.equal as f64);
-        pairs
-    }
-
     /// The losses of all pairs, a mean within each group, summed over groups.
     fn preference(&self, parts: &Parts, pairs: &Pairs) -> Result<Tensor, Error> {
         let (chosen, rejected) = self.sides(parts, pairs);
@@ -146,7 +154,7 @@ impl Dpo {
         let shares = Tensor::from_floats(&pairs.shares, &[count]);
         // A rank is of no group.
         let even = Tensor::full(pairs.groups.len() as f32 / count as f32, &[count]);
-        let weights = if self.0.weighting { Some(self.likelihood(parts, pairs)?) } else { None };
+        let weights = if self.0.weighting { Some(parts.likelihood(pairs)?) } else { None };
         let mut unique = pairs.chosen.clone();
         unique.dedup();
         let nll = parts.nll(&unique);
@@ -195,14 +203,6 @@ impl Dpo {
         (side(&pairs.chosen), side(&pairs.rejected))
     }
 
-    /// How likely the policy is to write both sides of each pair, against texts that it draws itself, [P]. No gradient.
-    fn likelihood(&self, parts: &Parts, pairs: &Pairs) -> Result<Tensor, Error> {
-        let aligned = (parts.policy.detach() - parts.batch.token_collisions()?) * &parts.mask;
-        let lengths = parts.mask.sum_dim(1).maximum(&Tensor::full(1.0, &[1, 1]));
-        let weights = (aligned.sum_dim(1) / lengths).exp().reshape(&[parts.batch.rows()]);
-        Ok(rows(&weights, &pairs.chosen) * rows(&weights, &pairs.rejected))
-    }
-
     /// What lowers the policy's own answers: `alpha beta (S - S_ref)`, a mean within each group, summed over groups.
     fn optimism(&self, parts: &Parts, groups: &[Group], pairs: &Pairs) -> Result<Tensor, Error> {
         let (mut own, mut shares) = (Vec::new(), Vec::new());
@@ -234,8 +234,8 @@ impl Dpo {
         if self.0.nll_column.is_empty() {
             return Ok(chosen.map(|row| row as i32).collect());
         }
-        let marks = batch.numbers(&self.0.nll_column)?.read();
-        Ok(chosen.filter(|row| marks[*row] == 1.0).map(|row| row as i32).collect())
+        let marks = batch.numbers(&self.0.nll_column)?.equal_scalar(1.0).read();
+        Ok(chosen.filter(|row| marks[*row] != 0.0).map(|row| row as i32).collect())
     }
 
     /// Rewards: `beta` times the ratio to the reference, or times the mean log-probability where there is none.

@@ -104,7 +104,7 @@ pub struct Numbers {
     pub smoothing: f32,
     /// The temperature of discopop's blend.
     pub tau: f32,
-    /// The margin of SimPO.
+    /// The margin of `simpo`.
     pub gamma: f32,
     /// The weight of ORPO's odds ratio.
     pub lambda: f32,

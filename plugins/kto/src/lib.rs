@@ -151,12 +151,13 @@ impl Objective for Kto {
 
 /// Mean rewards of good and of bad completions.
 fn report(rewards: &[f32], signs: &[f32]) {
-    let mean = |wanted: f32| {
-        let own = rewards.iter().zip(signs).filter(|(_, sign)| **sign == wanted).map(|(reward, _)| f64::from(*reward));
+    let mean = |is_good: bool| {
+        let own = rewards.iter().zip(signs).filter(|(_, sign)| (0.0 < **sign) == is_good);
+        let own = own.map(|(reward, _)| f64::from(*reward));
         let own: Vec<f64> = own.collect();
         (!own.is_empty()).then(|| own.iter().sum::<f64>() / own.len() as f64)
     };
-    let (chosen, rejected) = (mean(1.0), mean(-1.0));
+    let (chosen, rejected) = (mean(true), mean(false));
     if let Some(chosen) = chosen {
         log::metric("reward-chosen", chosen);
     }
