@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|fgrpr|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{critique, dft, drafts, ensemble, fait, grape, online, otr};
+use digit_lab::{count, critique, dft, drafts, ensemble, fait, grape, online, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -32,7 +32,8 @@ fn main() -> anyhow::Result<()> {
             lab.otr()?;
             lab.fait()?;
             lab.dft()?;
-            lab.grpo()
+            lab.grpo()?;
+            lab.fgrpr()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -47,8 +48,9 @@ fn main() -> anyhow::Result<()> {
         ["fait"] => lab.fait(),
         ["dft"] => lab.dft(),
         ["grpo"] => lab.grpo(),
+        ["fgrpr"] => lab.fgrpr(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|fixture]"),
+        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|fgrpr|fixture]"),
     }
 }
 
@@ -209,6 +211,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = online::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\ngrpo: additions, rewarded\n{}", table(&online::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Graded and binary rewards for numbers, and plain fine-tuning on them.
+    fn fgrpr(&self) -> anyhow::Result<()> {
+        count::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-count")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = count::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nfgrpr: numbers, rewarded\n{}", table(&count::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
