@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|dpo|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|dpo|fgrpr|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{critique, dft, drafts, ensemble, fait, grape, online, otr, preference};
+use digit_lab::{count, critique, dft, drafts, ensemble, fait, grape, online, otr, preference};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -33,7 +33,8 @@ fn main() -> anyhow::Result<()> {
             lab.fait()?;
             lab.dft()?;
             lab.grpo()?;
-            lab.dpo()
+            lab.dpo()?;
+            lab.fgrpr()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -49,8 +50,11 @@ fn main() -> anyhow::Result<()> {
         ["dft"] => lab.dft(),
         ["grpo"] => lab.grpo(),
         ["dpo"] => lab.dpo(),
+        ["fgrpr"] => lab.fgrpr(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|dpo|fixture]"),
+        _ => {
+            bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|dpo|fgrpr|fixture]")
+        }
     }
 }
 
@@ -220,6 +224,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = preference::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\ndpo: right and wrong additions\n{}", table(&preference::rows(&base, &outcomes)?)))
+    }
+
+    /// Graded and binary rewards for numbers, and plain fine-tuning on them.
+    fn fgrpr(&self) -> anyhow::Result<()> {
+        count::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-count")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = count::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nfgrpr: numbers, rewarded\n{}", table(&count::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.

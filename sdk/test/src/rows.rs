@@ -14,6 +14,8 @@ pub struct Row {
     pub id: Option<u64>,
     /// The text of the user's message.
     pub prompt: String,
+    /// The whole conversation before the completion, if it is more than the user's message: a list of turns.
+    pub turns: Option<Value>,
     /// The gold completion.
     pub completion: Option<String>,
     /// All columns, in the data's order.
@@ -24,6 +26,13 @@ impl Row {
     /// A row with this prompt and nothing else.
     pub fn new(prompt: impl Into<String>) -> Self {
         Self { prompt: prompt.into(), ..Self::default() }
+    }
+
+    /// A row with this conversation: a list of turns, the last of which is to be answered.
+    pub fn chat(turns: Value) -> Self {
+        let prompt =
+            turns.as_array().and_then(|turns| turns.last()?["content"].as_str()).unwrap_or_default().to_owned();
+        Self { prompt, turns: Some(turns), ..Self::default() }
     }
 
     /// The row with a gold completion.
@@ -194,7 +203,8 @@ pub(crate) fn ids<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<u64> {
 
 /// The conversation before each completion, as JSON.
 pub(crate) fn messages<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
-    rows.map(|row| json!([{"role": "user", "content": row.prompt}]).to_string()).collect()
+    let plain = |row: &Row| json!([{"role": "user", "content": row.prompt}]);
+    rows.map(|row| row.turns.clone().unwrap_or_else(|| plain(row)).to_string()).collect()
 }
 
 /// The names of all columns, in the order in which they first appear.
