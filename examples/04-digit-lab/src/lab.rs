@@ -111,7 +111,7 @@ pub fn data(runs: &Path, name: &str) -> PathBuf {
     runs.join("data").join(format!("{name}.jsonl"))
 }
 
-/// Runs an arm into `folder` and reads what it left behind. The folder must not hold a run yet.
+/// Runs an arm into `folder` and reads what it left behind; of a recipe with phases, what the last phase did. The folder must not hold a run yet.
 ///
 /// # Errors
 ///
@@ -124,6 +124,8 @@ pub fn run(recipes: &Path, arm: &Arm, set: &[(String, String)], folder: &Path) -
     };
     let session = Session::open_with(&recipes.join(format!("{}.toml", arm.recipe)), &options)?;
     let summary = session.run(&mut ())?;
+    // A phase's run folder is within the recipe's.
+    let folder = if folder.join("trace.jsonl").exists() { folder } else { summary.trained.parent().unwrap_or(folder) };
     let curated = folder.join("curated.jsonl");
     let curated = if curated.exists() { lines(&curated)? } else { Vec::new() };
     let losses = lines(&folder.join("trace.jsonl"))?.iter().filter_map(loss).collect();

@@ -1,5 +1,6 @@
 //! The digit lab: a model small enough to be trained in minutes, and what each method does to it.
 
+pub mod contrast;
 pub mod critique;
 pub mod dft;
 pub mod drafts;

@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{critique, dft, drafts, ensemble, fait, grape, otr};
+use digit_lab::{contrast, critique, dft, drafts, ensemble, fait, grape, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -31,7 +31,8 @@ fn main() -> anyhow::Result<()> {
             lab.sicl()?;
             lab.otr()?;
             lab.fait()?;
-            lab.dft()
+            lab.dft()?;
+            lab.contrast()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -45,8 +46,9 @@ fn main() -> anyhow::Result<()> {
         ["otr"] => lab.otr(),
         ["fait"] => lab.fait(),
         ["dft"] => lab.dft(),
+        ["contrast"] => lab.contrast(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|fixture]"),
+        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|fixture]"),
     }
 }
 
@@ -198,6 +200,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = dft::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\ndft: additions\n{}", table(&dft::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Self-Contrast on additions, after fine-tuning.
+    fn contrast(&self) -> anyhow::Result<()> {
+        contrast::prepare(&self.runs, lab::FULL)?;
+        self.base("base-half")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = contrast::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\ncontrast: additions\n{}", table(&contrast::rows(&self.runs, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
