@@ -8,6 +8,7 @@ pub mod ensemble;
 pub mod fait;
 pub mod grape;
 pub mod lab;
+pub mod languages;
 pub mod model;
 pub mod otr;
 pub mod probe;

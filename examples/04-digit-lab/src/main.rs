@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{contrast, critique, dft, drafts, ensemble, fait, grape, otr};
+use digit_lab::{contrast, critique, dft, drafts, ensemble, fait, grape, languages, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -32,7 +32,8 @@ fn main() -> anyhow::Result<()> {
             lab.otr()?;
             lab.fait()?;
             lab.dft()?;
-            lab.contrast()
+            lab.contrast()?;
+            lab.languages()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -47,8 +48,11 @@ fn main() -> anyhow::Result<()> {
         ["fait"] => lab.fait(),
         ["dft"] => lab.dft(),
         ["contrast"] => lab.contrast(),
+        ["languages"] => lab.languages(),
         ["fixture"] => lab.fixture(),
-        _ => bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|fixture]"),
+        _ => bail!(
+            "usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|fixture]"
+        ),
     }
 }
 
@@ -209,6 +213,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = contrast::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\ncontrast: additions\n{}", table(&contrast::rows(&self.runs, &outcomes)?)))
+    }
+
+    /// Cross-lingual optimization, and fine-tuning on both languages.
+    fn languages(&self) -> anyhow::Result<()> {
+        languages::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-languages")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = languages::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nlanguages: digits and letters\n{}", table(&languages::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
