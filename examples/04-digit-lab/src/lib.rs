@@ -5,6 +5,7 @@ pub mod critique;
 pub mod dft;
 pub mod drafts;
 pub mod ensemble;
+pub mod explore;
 pub mod fait;
 pub mod grape;
 pub mod lab;

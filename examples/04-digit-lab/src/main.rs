@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|selm|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{contrast, critique, dft, drafts, ensemble, fait, grape, languages, otr};
+use digit_lab::{contrast, critique, dft, drafts, ensemble, explore, fait, grape, languages, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -33,7 +33,8 @@ fn main() -> anyhow::Result<()> {
             lab.fait()?;
             lab.dft()?;
             lab.contrast()?;
-            lab.languages()
+            lab.languages()?;
+            lab.explore()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -49,9 +50,10 @@ fn main() -> anyhow::Result<()> {
         ["dft"] => lab.dft(),
         ["contrast"] => lab.contrast(),
         ["languages"] => lab.languages(),
+        ["selm"] => lab.explore(),
         ["fixture"] => lab.fixture(),
         _ => bail!(
-            "usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|fixture]"
+            "usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|selm|fixture]"
         ),
     }
 }
@@ -222,6 +224,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = languages::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\nlanguages: digits and letters\n{}", table(&languages::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Iterated preferences with and without optimism.
+    fn explore(&self) -> anyhow::Result<()> {
+        explore::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-half")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = explore::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nselm: additions\n{}", table(&explore::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
