@@ -3,6 +3,7 @@
 pub mod contrast;
 pub mod critique;
 pub mod dft;
+pub mod documents;
 pub mod drafts;
 pub mod ensemble;
 pub mod explore;

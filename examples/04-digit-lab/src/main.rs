@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|selm|fixture]`.
+//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|selm|autonomous|fixture]`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{contrast, critique, dft, drafts, ensemble, explore, fait, grape, languages, otr};
+use digit_lab::{contrast, critique, dft, documents, drafts, ensemble, explore, fait, grape, languages, otr};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
@@ -34,7 +34,8 @@ fn main() -> anyhow::Result<()> {
             lab.dft()?;
             lab.contrast()?;
             lab.languages()?;
-            lab.explore()
+            lab.explore()?;
+            lab.documents()
         }
         ["selective"] => lab.selective(),
         ["objectives"] => {
@@ -51,9 +52,10 @@ fn main() -> anyhow::Result<()> {
         ["contrast"] => lab.contrast(),
         ["languages"] => lab.languages(),
         ["selm"] => lab.explore(),
+        ["autonomous"] => lab.documents(),
         ["fixture"] => lab.fixture(),
         _ => bail!(
-            "usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|selm|fixture]"
+            "usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|contrast|languages|selm|autonomous|fixture]"
         ),
     }
 }
@@ -233,6 +235,15 @@ impl Lab {
         let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
         let outcomes = explore::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
         say(&format!("\nselm: additions\n{}", table(&explore::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Learning facts from documents, and continued pretraining on them.
+    fn documents(&self) -> anyhow::Result<()> {
+        documents::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-documents")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = documents::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nautonomous: twenty facts\n{}", table(&documents::rows(&self.runs, &base, &outcomes)?)))
     }
 
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
