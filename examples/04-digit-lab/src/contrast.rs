@@ -39,8 +39,8 @@ pub fn prepare(runs: &Path, scale: Scale) -> anyhow::Result<()> {
 /// Fails when data or models cannot be read.
 pub fn rows(runs: &Path, outcomes: &[Outcome]) -> anyhow::Result<Vec<Vec<String>>> {
     let first = outcomes.first().context("there is an arm")?;
-    let phase = first.model().parent().and_then(Path::parent).context("a phase has a folder")?;
-    let mut rows = dft::rows(runs, &phase.join("sft/model"), outcomes)?;
+    let run = first.summary.folder.parent().context("a phase has a folder")?;
+    let mut rows = dft::rows(runs, &run.join("sft/model"), outcomes)?;
     rows[0].extend(["prompts", "right"].map(String::from));
     "sft".clone_into(&mut rows[1][0]);
     rows[1].extend(["-", "-"].map(String::from));

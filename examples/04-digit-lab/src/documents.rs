@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use serde_json::json;
 
 use crate::lab::{self, Arm, Outcome, SEED, Scale};
@@ -96,7 +95,7 @@ pub fn rows(runs: &Path, base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Ve
     };
     add("base", base)?;
     for Outcome { name, summary, .. } in outcomes {
-        let run = summary.trained.parent().context("a model has a folder")?;
+        let run = summary.folder.as_path();
         if let Some(folder) = run.parent().filter(|_| run.ends_with("closed-book")) {
             add(&format!("{name} open"), &folder.join("open-book/model"))?;
         }

@@ -125,7 +125,7 @@ pub fn run(recipes: &Path, arm: &Arm, set: &[(String, String)], folder: &Path) -
     let session = Session::open_with(&recipes.join(format!("{}.toml", arm.recipe)), &options)?;
     let summary = session.run(&mut ())?;
     // A phase's run folder is within the recipe's.
-    let folder = if folder.join("trace.jsonl").exists() { folder } else { summary.trained.parent().unwrap_or(folder) };
+    let folder = summary.folder.as_path();
     let curated = folder.join("curated.jsonl");
     let curated = if curated.exists() { lines(&curated)? } else { Vec::new() };
     let losses = lines(&folder.join("trace.jsonl"))?.iter().filter_map(loss).collect();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use tunesmith::MergeOptions;
 
 use crate::lab::{self, Arm, Outcome, SEED, Scale};
 use crate::probe::Probe;
@@ -75,11 +76,11 @@ fn base(tasks: &mut Tasks, place: usize) -> Row {
     }
 }
 
-/// The table of the experiment; the base's own numbers first.
+/// The table of the experiment; the base's own numbers first. Adapters are merged into the base, into folders beside them.
 ///
 /// # Errors
 ///
-/// Fails when data or models cannot be read.
+/// Fails when data or models cannot be read, and when a merged model cannot be written.
 pub fn rows(runs: &Path, base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Vec<Vec<String>>> {
     let sets = ["target", "source"];
     let mut head = vec!["arm".to_owned()];
@@ -109,7 +110,9 @@ pub fn rows(runs: &Path, base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Ve
         add("base", &|set| first.before(set, "language-rate"), base)?;
     }
     for outcome in outcomes {
-        add(&outcome.name, &|set| outcome.after(set, "language-rate"), outcome.model())?;
+        let model = outcome.model().with_file_name("merged");
+        tunesmith::merge_model(base, outcome.model(), &model, &MergeOptions::default(), &mut ())?;
+        add(&outcome.name, &|set| outcome.after(set, "language-rate"), &model)?;
     }
     Ok(rows)
 }
