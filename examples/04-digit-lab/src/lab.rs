@@ -113,7 +113,7 @@ pub fn data(runs: &Path, name: &str) -> PathBuf {
     runs.join("data").join(format!("{name}.jsonl"))
 }
 
-/// Runs an arm into `folder` and reads what it left behind. The folder must not hold a run yet.
+/// Runs an arm into `folder` and reads what it left behind; of a recipe with phases, what the last phase did. The folder must not hold a run yet.
 ///
 /// # Errors
 ///
@@ -126,6 +126,8 @@ pub fn run(recipes: &Path, arm: &Arm, set: &[(String, String)], folder: &Path) -
     };
     let session = Session::open_with(&recipes.join(format!("{}.toml", arm.recipe)), &options)?;
     let summary = session.run(&mut ())?;
+    // A phase's run folder is within the recipe's.
+    let folder = summary.folder.as_path();
     let curated = folder.join("curated.jsonl");
     let curated = if curated.exists() { lines(&curated)? } else { Vec::new() };
     let trace = trace(folder)?;

@@ -1,5 +1,5 @@
 //! Runs the digit lab's experiments and prints their tables:
-//! `cargo run -p digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|dpo|fgrpr|fixture]`.
+//! `cargo run -p digit-lab [EXPERIMENT|fixture]`; without a word all experiments.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,52 +10,54 @@ use digit_lab::lab::{self, Arm, Outcome};
 use digit_lab::probe::{Likelihood, Probe};
 use digit_lab::table::{number, table};
 use digit_lab::task::{self, Row};
-use digit_lab::{count, critique, dft, drafts, ensemble, fait, grape, online, otr, preference};
+use digit_lab::{
+    contrast, count, critique, dft, documents, drafts, ensemble, explore, fait, grape, languages, online, otr,
+    preference,
+};
 use tunesmith_train::device;
 use tunesmith_train::model::{LanguageModel, WeightType};
 
 /// Samples per row behind the accuracy at temperature 1.
 const SAMPLES: u32 = 4;
 
+/// An experiment's word on the command line, and what it does.
+type Experiment = (&'static str, fn(&Lab) -> anyhow::Result<()>);
+
+const EXPERIMENTS: [Experiment; 16] = [
+    ("selective", Lab::selective),
+    ("objectives", Lab::noise),
+    ("grape", Lab::grape),
+    ("critique", Lab::critique),
+    ("aft", Lab::aft),
+    ("sicl", Lab::sicl),
+    ("otr", Lab::otr),
+    ("fait", Lab::fait),
+    ("dft", Lab::dft),
+    ("grpo", Lab::grpo),
+    ("dpo", Lab::dpo),
+    ("fgrpr", Lab::fgrpr),
+    ("contrast", Lab::contrast),
+    ("languages", Lab::languages),
+    ("selm", Lab::explore),
+    ("autonomous", Lab::documents),
+];
+
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let lab = Lab::open()?;
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => {
-            lab.selective()?;
-            lab.objectives("noisy", "held-out")?;
-            lab.objectives("recoded", "recoded-held-out")?;
-            lab.grape()?;
-            lab.critique()?;
-            lab.aft()?;
-            lab.sicl()?;
-            lab.otr()?;
-            lab.fait()?;
-            lab.dft()?;
-            lab.grpo()?;
-            lab.dpo()?;
-            lab.fgrpr()
-        }
-        ["selective"] => lab.selective(),
-        ["objectives"] => {
-            lab.objectives("noisy", "held-out")?;
-            lab.objectives("recoded", "recoded-held-out")
-        }
-        ["grape"] => lab.grape(),
-        ["critique"] => lab.critique(),
-        ["aft"] => lab.aft(),
-        ["sicl"] => lab.sicl(),
-        ["otr"] => lab.otr(),
-        ["fait"] => lab.fait(),
-        ["dft"] => lab.dft(),
-        ["grpo"] => lab.grpo(),
-        ["dpo"] => lab.dpo(),
-        ["fgrpr"] => lab.fgrpr(),
-        ["fixture"] => lab.fixture(),
-        _ => {
-            bail!("usage: digit-lab [selective|objectives|grape|critique|aft|sicl|otr|fait|dft|grpo|dpo|fgrpr|fixture]")
-        }
+    match words.as_slice() {
+        [] => EXPERIMENTS.iter().try_for_each(|(_, run)| run(&lab)),
+        [word] if word == "fixture" => lab.fixture(),
+        [word] => match EXPERIMENTS.iter().find(|(name, _)| name == word) {
+            Some((_, run)) => run(&lab),
+            None => bail!("there is no experiment `{word}`; there are {}, and `fixture`", names()),
+        },
+        _ => bail!("name one experiment, or none for all: {}", names()),
     }
+}
+
+fn names() -> String {
+    EXPERIMENTS.map(|(name, _)| name).join(", ")
 }
 
 /// Where everything lies.
@@ -235,12 +237,54 @@ impl Lab {
         say(&format!("\nfgrpr: numbers, rewarded\n{}", table(&count::rows(&self.runs, &base, &outcomes)?)))
     }
 
+    /// Self-Contrast on additions, after fine-tuning.
+    fn contrast(&self) -> anyhow::Result<()> {
+        contrast::prepare(&self.runs, lab::FULL)?;
+        self.base("base-half")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = contrast::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\ncontrast: additions\n{}", table(&contrast::rows(&self.runs, &outcomes)?)))
+    }
+
+    /// Cross-lingual optimization, and fine-tuning on both languages.
+    fn languages(&self) -> anyhow::Result<()> {
+        languages::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-languages")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = languages::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nlanguages: digits and letters\n{}", table(&languages::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Iterated preferences with and without optimism.
+    fn explore(&self) -> anyhow::Result<()> {
+        explore::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-half")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = explore::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nselm: additions\n{}", table(&explore::rows(&self.runs, &base, &outcomes)?)))
+    }
+
+    /// Learning facts from documents, and continued pretraining on them.
+    fn documents(&self) -> anyhow::Result<()> {
+        documents::prepare(&self.runs, lab::FULL)?;
+        let base = self.base("base-documents")?;
+        let train = |arm: &Arm| self.train(arm, &self.arms.join(&arm.name));
+        let outcomes = documents::arms().iter().map(train).collect::<anyhow::Result<Vec<_>>>()?;
+        say(&format!("\nautonomous: twenty facts\n{}", table(&documents::rows(&self.runs, &base, &outcomes)?)))
+    }
+
     /// Keeps the mixed base for the golden tests, at two bytes per weight.
     fn fixture(&self) -> anyhow::Result<()> {
         let source = self.base("base-mixed")?;
         let model = LanguageModel::load(&source, &device::open("cpu")?)?;
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/base-mixed");
         Ok(model.decoder.save(&folder, &source, WeightType::Bf16)?)
+    }
+
+    /// The objectives on a strong and on a weak base.
+    fn noise(&self) -> anyhow::Result<()> {
+        self.objectives("noisy", "held-out")?;
+        self.objectives("recoded", "recoded-held-out")
     }
 
     /// The objectives on one training set, measured on held-out rows of one kind.
