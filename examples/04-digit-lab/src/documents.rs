@@ -113,8 +113,14 @@ mod tests {
         let mut tasks = Tasks::new(1, "test");
         for _ in 0..50 {
             let fact = fact(&mut tasks);
-            assert!(fact.prompt.len() == 3 && fact.prompt.chars().all(|letter| ('a'..='j').contains(&letter)), "{fact:?}");
-            assert!(fact.completion.len() == 3 && fact.completion.chars().all(|digit| digit.is_ascii_digit()), "{fact:?}");
+            assert!(
+                fact.prompt.len() == 3 && fact.prompt.chars().all(|letter| ('a'..='j').contains(&letter)),
+                "{fact:?}"
+            );
+            assert!(
+                fact.completion.len() == 3 && fact.completion.chars().all(|digit| digit.is_ascii_digit()),
+                "{fact:?}"
+            );
             assert_eq!(document(&fact), format!("x{}{}", fact.prompt, fact.completion));
         }
     }

@@ -64,7 +64,8 @@ pub fn rows(runs: &Path, base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Ve
     let mut add = |name: &str, greedy: Option<f64>, folder: &Path| -> anyhow::Result<()> {
         let probe = Probe::open(folder)?;
         let samples = probe.samples(&held_out, 1.0, SAMPLES)?;
-        let distinct = samples.chunks(SAMPLES as usize).map(|texts| texts.iter().collect::<HashSet<_>>().len()).sum::<usize>();
+        let distinct =
+            samples.chunks(SAMPLES as usize).map(|texts| texts.iter().collect::<HashSet<_>>().len()).sum::<usize>();
         let distinct = distinct as f64 / held_out.len().max(1) as f64;
         let sampled = probe.sampled_accuracy(&held_out, SAMPLES)?;
         let numbers = [greedy, Some(sampled), Some(-probe.likelihood(&own)?.nll), Some(distinct)];

@@ -92,14 +92,16 @@ pub fn rows(runs: &Path, base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Ve
         for set in sets {
             let own = task::read(&lab::data(runs, &format!("languages-{set}")))?;
             // Both sets have the same additions in the same order.
-            let answers = task::read(&lab::data(runs, if set == "target" { "languages-source" } else { "languages-target" }))?;
+            let answers =
+                task::read(&lab::data(runs, if set == "target" { "languages-source" } else { "languages-target" }))?;
             let other: Vec<Row> = own
                 .iter()
                 .zip(answers)
                 .map(|(row, other)| Row { prompt: row.prompt.clone(), completion: other.completion })
                 .collect();
             let margin = TOKENS * (probe.likelihood(&other)?.nll - probe.likelihood(&own)?.nll);
-            let right = probe.answers(&own)?.iter().zip(&own).filter(|(answer, row)| **answer == row.completion).count();
+            let right =
+                probe.answers(&own)?.iter().zip(&own).filter(|(answer, row)| **answer == row.completion).count();
             let accuracy = right as f64 / own.len().max(1) as f64;
             row.extend([Some(margin), rate(set), Some(accuracy)].map(number));
         }
@@ -126,7 +128,9 @@ mod tests {
         let mut tasks = Tasks::new(1, "test");
         let rows: Vec<Row> = (0..270).map(|place| base(&mut tasks, place)).collect();
         let is_in_digits = |text: &str| text.chars().all(|letter| letter.is_ascii_digit());
-        let asked = |row: &&Row| !row.prompt.starts_with('C') && !row.prompt.starts_with(|letter: char| letter.is_ascii_digit());
+        let asked = |row: &&Row| {
+            !row.prompt.starts_with('C') && !row.prompt.starts_with(|letter: char| letter.is_ascii_digit())
+        };
         let letters: Vec<&Row> = rows.iter().filter(asked).collect();
         let in_digits = letters.iter().filter(|row| is_in_digits(&row.completion)).count();
         assert_eq!((letters.len(), in_digits), (90, 70));
