@@ -49,7 +49,7 @@ pub fn prepare(runs: &Path, scale: Scale) -> anyhow::Result<()> {
     let base = (0..scale.base).map(|place| {
         let fact = fact(&mut tasks);
         // Every other row is a document with its question and answer, the rest are questions with any answer.
-        if place % 2 == 0 {
+        if place.is_multiple_of(2) {
             Row { prompt: document(&fact), completion: format!("{}:{}", fact.prompt, fact.completion) }
         } else {
             fact
