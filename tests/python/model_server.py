@@ -59,8 +59,10 @@ def serve(folder):
     parameters.port = 0
     parameters.n_ctx = 4096
     parameters.n_parallel = 2
-    parameters.cpuparams.n_threads = 2
-    parameters.embedding = False
+    # Its threads wait for each other by spinning, which is slow beside other tests.
+    parameters.cpuparams.n_threads = 1
+    parameters.cpuparams_batch.n_threads = 1
+    parameters.warmup = False
     key = os.environ.get("TUNESMITH_TEST_SERVER_KEY")
     if key:
         parameters.api_keys = [key]

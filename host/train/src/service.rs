@@ -115,11 +115,10 @@ impl Models for RunModels {
             "policy" => Ok(Arc::clone(&self.policy) as _),
             "reference" => Ok(Arc::clone(&self.reference) as _),
             other => self.named.get(other).cloned().ok_or_else(|| {
-                let named = self.named.keys().map(|name| format!(", `{}`", name.escape_debug())).collect::<String>();
-                ServiceError::Unsupported(format!(
-                    "there is no model `{}`; there are `policy`, `reference`{named}",
-                    other.escape_debug()
-                ))
+                let names = ["policy", "reference"].into_iter().chain(self.named.keys().map(String::as_str));
+                let names: Vec<String> = names.map(|name| format!("`{}`", name.escape_debug())).collect();
+                let there = names.join(", ");
+                ServiceError::Unsupported(format!("there is no model `{}`; there are {there}", other.escape_debug()))
             }),
         }
     }

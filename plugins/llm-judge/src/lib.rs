@@ -223,7 +223,7 @@ impl LlmJudge {
                 share => Verdict::Partly(share as f32),
             };
         }
-        let votes = |said: &Vec<f64>| math::majority(&said.iter().map(|said| *said == 1.0).collect::<Vec<_>>());
+        let votes = |said: &Vec<f64>| math::majority(&said.iter().map(|said| *said > 0.5).collect::<Vec<_>>());
         match said.iter().map(votes).collect::<Option<Vec<bool>>>().as_deref() {
             Some([is_right]) => Verdict::from(*is_right),
             // In the second order the answer stands where its rival stood.
@@ -260,7 +260,7 @@ impl LlmJudge {
 /// Whether the two orders of a case say different things; none where one of them says nothing.
 fn order_mattered(orders: &[Question]) -> Option<bool> {
     let vote = |question: &Question| {
-        math::majority(&question.said.iter().flatten().map(|said| *said == 1.0).collect::<Vec<_>>())
+        math::majority(&question.said.iter().flatten().map(|said| *said > 0.5).collect::<Vec<_>>())
     };
     Some(vote(orders.first()?)? == vote(orders.get(1)?)?)
 }

@@ -64,8 +64,9 @@ fn a_real_server_judges_and_its_tape_repeats_the_run_without_it() {
         "server = \"{}\"\nmodel = \"smollm2\"\nkey = \"K\"\ntape = \"grader.jsonl\"\nparallel = 2\nlogprobs = true\nrequests = 20\n",
         server.address
     );
-    // The small model says little that can be read in several samples; what counts is that all of them come.
-    let settings = "kind = \"grade\"\nsamples = 2\ntemperature = 0.8\nmax-tokens = 8\nretries = 1\n";
+    // The small model says little that is a grade; what counts is that all its texts come.
+    let settings = "kind = \"grade\"\ntemplate = \"Grade this from 1 to 10: {answer}\"\n\
+                    samples = 2\ntemperature = 0.8\nmax-tokens = 8\nretries = 1\n";
     let lab = lab(&grader, settings);
 
     let error = run_with(&lab, &options("sk-the-wrong-key-0123456789")).expect_err("the key is wrong");

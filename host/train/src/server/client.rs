@@ -21,7 +21,7 @@ const MAX_TOLD: usize = 300;
 /// The first pause before a request is sent again. Each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause, also if the server asks for a longer one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
+const LONGEST_PAUSE: Duration = Duration::from_mins(2);
 
 /// Sends requests to one server.
 pub(super) struct Client {

@@ -127,7 +127,7 @@ impl Tape {
             return Ok(known);
         }
         if kept.writer.is_none() {
-            let writer = kept.open_writer(&self.path).map_err(io)?;
+            let writer = open_writer(&self.path).map_err(io)?;
             match writer.try_lock() {
                 Err(TryLockError::WouldBlock) => return Err(TapeError::InUse { path: self.path.clone() }),
                 // Some file systems have no locks; there nobody can be told apart.
@@ -186,13 +186,6 @@ impl Kept {
         Ok(Some(serde_json::from_str(&line.answer)?))
     }
 
-    fn open_writer(&self, path: &Path) -> io::Result<File> {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        OpenOptions::new().append(true).create(true).open(path)
-    }
-
     fn write<T: DeserializeOwned>(&mut self, line: &Line) -> io::Result<T> {
         let answer = serde_json::from_str(&line.answer)?;
         let mut text = serde_json::to_vec(line)?;
@@ -204,6 +197,13 @@ impl Kept {
         self.end += text.len() as u64;
         Ok(answer)
     }
+}
+
+fn open_writer(path: &Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 #[cfg(test)]

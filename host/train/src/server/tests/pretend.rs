@@ -72,7 +72,7 @@ impl PretendServer {
         let (all, over) = (Arc::clone(&seen), Arc::clone(&is_over));
         let answer: Arc<Answer> = Arc::new(answer);
         let thread = thread::spawn(move || {
-            for stream in listener.incoming().map_while(|stream| stream.ok()) {
+            for stream in listener.incoming().map_while(Result::ok) {
                 if over.load(Ordering::SeqCst) {
                     break;
                 }
