@@ -6,6 +6,7 @@ mod contract;
 mod credit;
 mod extra_parameters;
 mod llm_judge;
+mod methods;
 mod objectives;
 mod online_losses;
 mod phases;

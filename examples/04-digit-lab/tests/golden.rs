@@ -55,6 +55,8 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
     digit_lab::fait::prepare(folder, scale)?;
     digit_lab::dft::prepare(folder, scale)?;
     digit_lab::preference::prepare(folder, scale)?;
+    digit_lab::count::prepare(folder, scale)?;
+    digit_lab::languages::prepare(folder, scale)?;
     let (train, eval): (&str, &[&str]) = match arm.recipe {
         "noisy" => ("noisy", &["held-out"]),
         "recoded" => ("recoded", &["recoded-held-out"]),
@@ -62,6 +64,8 @@ fn small(arm: &Arm, model: &Path, folder: &Path) -> anyhow::Result<Vec<(String, 
         "cft" => ("critiques", &["held-out", "verify"]),
         "aft" => ("drafts", &["drafts-held-out"]),
         "sicl" => ("classes-train", &["classes-held-out"]),
+        "fgrpr" | "fgrpr-sft" => ("counts", &["counts-held-out"]),
+        "clo" | "clo-sft" => ("languages", &["languages-source", "languages-target"]),
         "dpo" => ("pairs", &["pairs-held-out", "retained"]),
         "otr" | "grpo" => ("own-style", &["own-style-task", "retained"]),
         "fait" => ("code", &["code-held-out"]),

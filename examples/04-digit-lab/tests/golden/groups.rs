@@ -1,6 +1,6 @@
 //! Methods that train on several completions of a prompt, and on what the policy says.
 
-use digit_lab::{dft, online, preference};
+use digit_lab::{count, dft, languages, online, preference};
 
 use super::check;
 
@@ -19,4 +19,14 @@ fn rewarded_additions_start_as_they_did() {
 fn preferences_start_as_they_did() {
     // With as few steps as here, plain fine-tuning with twice the steps is the one without.
     preference::arms().iter().filter(|arm| !arm.name.ends_with("2x")).for_each(check);
+}
+
+#[test]
+fn graded_rewards_start_as_they_did() {
+    count::arms().iter().for_each(check);
+}
+
+#[test]
+fn preferences_of_languages_start_as_they_did() {
+    languages::arms().iter().for_each(check);
 }
