@@ -100,8 +100,10 @@ fn preferences_of_an_evaluation_set_are_measured() {
         .and_then(|session| session.run(&mut ()))
         .unwrap_or_else(|error| panic!("{error:?}"));
     let of = |index, name| metric(&lab, "one", index, name);
-    assert_eq!((of(0, "preference-margin"), of(0, "preference-accuracy")), (0.0, 0.0), "nothing has moved yet");
+    // Exactly: both models are one until something moves.
+    let moved = [of(0, "preference-margin"), of(0, "preference-accuracy")];
+    assert_eq!(moved.map(f64::to_bits), [0.0_f64.to_bits(); 2]);
     assert!(of(0, "likelihood-accuracy") <= of(1, "likelihood-accuracy"));
     assert!(0.0 < of(1, "preference-margin"));
-    assert_eq!(of(1, "preference-accuracy"), 1.0);
+    assert!(0.99 < of(1, "preference-accuracy"));
 }

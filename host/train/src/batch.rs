@@ -256,13 +256,13 @@ impl TensorBatch {
     fn collisions(&self) -> Result<Tensor<2>, ServiceError> {
         let collision = |_: &[Target], logprobs: Tensor<2>| logprobs.mul_scalar(2.0).exp().sum_dim(1).log();
         let hidden = self.hidden(Under::Policy)?.inner();
-        Ok(self.over_vocabulary(&self.models.policy.valid(), hidden, 1.0, collision))
+        Ok(self.over_vocabulary(&self.models.policy.valid(), &hidden, 1.0, collision))
     }
 
     fn over_vocabulary(
         &self,
         decoder: &Decoder,
-        hidden: Tensor<3>,
+        hidden: &Tensor<3>,
         temperature: f32,
         pick: impl Fn(&[Target], Tensor<2>) -> Tensor<2>,
     ) -> Tensor<2> {
@@ -345,7 +345,7 @@ impl Batch for TensorBatch {
     fn entropies(&self, temperature: f32) -> Result<TensorId, ServiceError> {
         let entropy = |_: &[Target], logprobs: Tensor<2>| (logprobs.clone().exp() * logprobs).sum_dim(1).neg();
         let hidden = self.hidden(Under::Policy)?;
-        let entropies = self.over_vocabulary(&self.models.policy, hidden, temperature, entropy);
+        let entropies = self.over_vocabulary(&self.models.policy, &hidden, temperature, entropy);
         Ok(self.engine.insert_float(entropies))
     }
 

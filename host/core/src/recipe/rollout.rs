@@ -90,6 +90,7 @@ mod tests {
     #[test]
     fn a_ramp_is_a_straight_line_and_stays_at_its_end() {
         let ramp = Ramp { from: 1.0, to: 0.0, steps: 4 };
-        assert_eq!([0, 1, 4, 9].map(|step| ramp.at(step)), [1.0, 0.75, 0.0, 0.0]);
+        let bits = |values: [f64; 4]| values.map(f64::to_bits);
+        assert_eq!(bits([0, 1, 4, 9].map(|step| ramp.at(step))), bits([1.0, 0.75, 0.0, 0.0]));
     }
 }

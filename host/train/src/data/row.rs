@@ -308,12 +308,13 @@ fn completion_of(value: &Value) -> Option<String> {
 }
 
 fn label_of(value: &Value) -> Option<bool> {
-    match (value.as_bool(), value.as_f64()) {
-        (Some(label), _) => Some(label),
-        (None, Some(number)) if number == 1.0 => Some(true),
-        (None, Some(number)) if number == 0.0 => Some(false),
+    // Tables of numbers have 1.0 and 0.0 for labels.
+    let number = || match value.as_f64()? {
+        1.0 => Some(true),
+        0.0 => Some(false),
         _ => None,
-    }
+    };
+    value.as_bool().or_else(number)
 }
 
 /// What a turn says as text: its content, or its tool calls as JSON.

@@ -33,9 +33,10 @@ impl Evaluator<'_> {
             let pairs = Self::readable(pairs, models);
             let scores = models.policy.score(&pairs, self.batch())?;
             let sums: Vec<f64> = scores.iter().map(|score| sum(score)).collect();
-            let base = match is_trained {
-                true => models.reference.score(&pairs, self.batch())?.iter().map(|score| sum(score)).collect(),
-                false => sums.clone(),
+            let base = if is_trained {
+                models.reference.score(&pairs, self.batch())?.iter().map(|score| sum(score)).collect()
+            } else {
+                sums.clone()
             };
             statistics.push((format!("{role}-logprob"), sums));
             statistics.push((format!("{role}-tokens"), scores.iter().map(|score| score.len() as f64).collect()));

@@ -110,7 +110,7 @@ impl Decoder {
             let ids = int_tensor(targets.iter().map(|target| target.id as usize), &logprobs.device().inner());
             logprobs.gather(1, ids.reshape([targets.len(), 1]))
         };
-        self.spread_over_vocabulary(hidden, targets, shape, temperature, pick)
+        self.spread_over_vocabulary(&hidden, targets, shape, temperature, pick)
     }
 
     /// One number per target from all log-probabilities that predict it, `[targets, vocabulary]` to `[targets, 1]`, each where its token stands in
@@ -119,7 +119,7 @@ impl Decoder {
     /// Logits of some targets exist at once; with gradients, until the backward pass.
     pub fn spread_over_vocabulary(
         &self,
-        hidden: Tensor<3>,
+        hidden: &Tensor<3>,
         targets: &[Target],
         [rows, columns]: [usize; 2],
         temperature: f32,

@@ -53,8 +53,11 @@ pub(crate) struct Callee<'a> {
 pub(crate) struct Planned<'a, T> {
     callee: Callee<'a>,
     output: Box<dyn FnOnce(&T) -> String + Send + 'a>,
-    make: Box<dyn FnOnce(&mut Call) -> Result<T, CallError> + Send + 'a>,
+    make: Box<Make<'a, T>>,
 }
+
+/// Makes a call.
+type Make<'a, T> = dyn FnOnce(&mut Call) -> Result<T, CallError> + Send + 'a;
 
 impl<'a, T> Planned<'a, T> {
     /// As the arguments of [`Caller::call`].

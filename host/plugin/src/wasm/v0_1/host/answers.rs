@@ -86,14 +86,12 @@ impl answers::HostRollouts for CallState {
         name: String,
     ) -> wasmtime::Result<Result<Vec<Option<f32>>, types::Error>> {
         let rewards = &self.table.get(&rollouts)?.0.rewards;
-        Ok(match rewards.iter().find(|reward| reward.name == name) {
-            Some(reward) => Ok(reward.scores.clone()),
-            None => {
-                let known: Vec<&str> = rewards.iter().map(|reward| reward.name.as_str()).collect();
-                let what = format!("there is no reward `{}` here; there are {known:?}", name.escape_debug());
-                Err(refusal(&ServiceError::Unsupported(what)))
-            }
-        })
+        let found = rewards.iter().find(|reward| reward.name == name);
+        Ok(found.map(|reward| reward.scores.clone()).ok_or_else(|| {
+            let known: Vec<&str> = rewards.iter().map(|reward| reward.name.as_str()).collect();
+            let what = format!("there is no reward `{}` here; there are {known:?}", name.escape_debug());
+            refusal(&ServiceError::Unsupported(what))
+        }))
     }
 
     fn attach(
