@@ -12,7 +12,7 @@ fn lab(plugins: &[&str], tables: &str) -> Lab {
     let mut lines = String::from("batch = 2\nlearning-rate = 1e-2\n[generate]\nmax-tokens = 12\n[plugins]\n");
     for name in plugins {
         lab.write(&format!("{name}.wasm"), built_plugin(&format!("{name}.wasm")));
-        lines += &format!("{name} = \"{name}.wasm\"\n");
+        lines.extend([name, " = \"", name, ".wasm\"\n"]);
     }
     lab.append("recipe.toml", &(lines + tables));
     lab

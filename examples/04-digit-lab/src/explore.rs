@@ -53,19 +53,19 @@ pub fn prepare(runs: &Path, scale: Scale) -> anyhow::Result<()> {
 /// Fails when data or models cannot be read.
 pub fn rows(runs: &Path, base: &Path, outcomes: &[Outcome]) -> anyhow::Result<Vec<Vec<String>>> {
     let held_out = task::read(&lab::data(runs, "held-out"))?;
-    let answers = Probe::open(base)?.answers(&held_out)?;
+    let greedy = Probe::open(base)?.answers(&held_out)?;
     let own: Vec<Row> = held_out
         .iter()
-        .zip(answers)
+        .zip(greedy)
         .filter(|(_, answer)| !answer.is_empty())
         .map(|(row, completion)| Row { prompt: row.prompt.clone(), completion })
         .collect();
     let mut rows = vec![["arm", "greedy", "sampled", "own", "distinct"].map(String::from).to_vec()];
     let mut add = |name: &str, greedy: Option<f64>, folder: &Path| -> anyhow::Result<()> {
         let probe = Probe::open(folder)?;
-        let samples = probe.samples(&held_out, 1.0, SAMPLES)?;
+        let answers = probe.samples(&held_out, 1.0, SAMPLES)?;
         let distinct =
-            samples.chunks(SAMPLES as usize).map(|texts| texts.iter().collect::<HashSet<_>>().len()).sum::<usize>();
+            answers.chunks(SAMPLES as usize).map(|texts| texts.iter().collect::<HashSet<_>>().len()).sum::<usize>();
         let distinct = distinct as f64 / held_out.len().max(1) as f64;
         let sampled = probe.sampled_accuracy(&held_out, SAMPLES)?;
         let numbers = [greedy, Some(sampled), Some(-probe.likelihood(&own)?.nll), Some(distinct)];

@@ -36,7 +36,7 @@ mod tests {
         near(logaddexp(0.5_f64.ln(), 0.25_f64.ln()), 0.75_f64.ln());
         near(logmeanexp(&[2.0_f64.ln(), 4.0_f64.ln()]), 3.0_f64.ln());
         near(logaddexp(-2000.0, -2000.0), -2000.0 + 2.0_f64.ln());
-        assert_eq!(logaddexp(f64::NEG_INFINITY, f64::NEG_INFINITY), f64::NEG_INFINITY);
+        assert!(logaddexp(f64::NEG_INFINITY, f64::NEG_INFINITY) < f64::MIN, "nothing and nothing is nothing");
     }
 
     #[test]

@@ -223,9 +223,10 @@ impl Grpo {
             Some(given) => is_so * (1.0 - given),
             None => is_so,
         };
-        match self.is_by_row() {
-            true => math::row_means(&is_so, &inputs.mask).mean(),
-            false => math::token_mean(&is_so, &inputs.mask),
+        if self.is_by_row() {
+            math::row_means(&is_so, &inputs.mask).mean()
+        } else {
+            math::token_mean(&is_so, &inputs.mask)
         }
     }
 
