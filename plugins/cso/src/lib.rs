@@ -136,7 +136,7 @@ impl Cso {
         Ok(said)
     }
 
-    /// Tells the training set what a tree says; how many pairs those are.
+    /// Tells the training set what a tree says; how many pairs or labelled turns that is.
     fn tell(&self, row: usize, search: &Search<'_>, chosen: &TrainingSet) -> usize {
         let settings = &self.0;
         let tree = &search.tree;
@@ -154,18 +154,23 @@ impl Cso {
                 groups.push(group);
             }
         };
-        let pairs = tree.pairs(settings.bounds());
-        for pair in &pairs {
-            let said = |node: usize| {
-                let turn = tree.nodes[node].turn.as_ref();
-                turn.map_or_else(String::new, |turn| written(turn.strategy, &turn.said, &settings.strategies))
-            };
-            let history = tree.nodes[pair.chosen].parent.map_or_else(Vec::new, |parent| tree.history(parent));
+        let said = |node: usize| {
+            let turn = tree.nodes[node].turn.as_ref();
+            turn.map_or_else(String::new, |turn| written(turn.strategy, &turn.said, &settings.strategies))
+        };
+        let good = tree.good_turns(settings.bounds());
+        for &node in &good {
+            let history = tree.nodes[node].parent.map_or_else(Vec::new, |parent| tree.history(parent));
             let prompt = conversation(&system, &history, &settings.strategies);
-            let members = vec![(CHOSEN, said(pair.chosen)), (REJECTED, said(pair.rejected))];
-            match settings.export {
-                Export::Pairs => add((prompt, members)),
-                Export::Labels => members.into_iter().for_each(|member| add((prompt.clone(), vec![member]))),
+            if settings.export == Export::Labels {
+                add((prompt.clone(), vec![(CHOSEN, said(node))]));
+            }
+            for bad in tree.bad_beside(node, &good, settings.bounds()) {
+                let rejected = (REJECTED, said(bad));
+                match settings.export {
+                    Export::Pairs => add((prompt.clone(), vec![(CHOSEN, said(node)), rejected])),
+                    Export::Labels => add((prompt.clone(), vec![rejected])),
+                }
             }
         }
         for (prompt, members) in &groups {

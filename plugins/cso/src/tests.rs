@@ -9,12 +9,13 @@ use super::*;
 
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/plugin.toml");
 
-/// Which strategy helps in which state, and what state it leads to; without one the dialogue ends.
-const STATES: [(&str, &str, Option<&str>); 4] = [
+/// Which strategy helps in which state, and what state it leads to; without one the dialogue ends. Any other strategy upsets, and then nothing helps.
+const STATES: [(&str, &str, Option<&str>); 5] = [
     ("sad", "Comfort", Some("lost")),
     ("cross", "Calm", Some("alone")),
     ("lost", "Advise", None),
     ("alone", "Listen", None),
+    ("upset", "Nothing", None),
 ];
 
 /// What every model says: ratings favour advice, whatever the state; a turn gets the best grades if it helps.
@@ -26,11 +27,11 @@ fn script(prompt: &str) -> String {
         "RATE" => r#"{"Comfort": 6, "Calm": 6, "Advise": 8, "Listen": 6}"#.into(),
         "REPLY" => {
             let [.., before, said] = lines[..] else { panic!("{prompt}") };
-            let (now, helps, next) = state(before);
+            let (_, helps, next) = state(before);
             match (said.ends_with(helps), next) {
                 (true, Some(next)) => format!("User: I am {next}"),
                 (true, None) => "</end/>".into(),
-                (false, _) => format!("I am {now}"),
+                (false, _) => "I am upset".into(),
             }
         }
         "JUDGE" => {

@@ -40,15 +40,6 @@ pub struct Tree {
     pub nodes: Vec<Node>,
 }
 
-/// A preference between two turns of a dialogue: nodes whose parent is the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Pair {
-    /// A node on the way to a good end.
-    pub chosen: usize,
-    /// One that is not.
-    pub rejected: usize,
-}
-
 /// What is good and what is bad enough to be told.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -174,20 +165,20 @@ impl Tree {
         (0..self.nodes.len()).filter(is_good).collect()
     }
 
-    /// The pairs of every step on the way to a good end: each once, in the order of the nodes.
-    pub fn pairs(&self, bounds: Bounds) -> Vec<Pair> {
-        let good: BTreeSet<usize> = self.good_ends(bounds).into_iter().flat_map(|end| self.way(end)).collect();
-        let is_bad = |node: usize| {
-            let Node { turn, q, .. } = &self.nodes[node];
-            turn.is_some() && *q <= bounds.bad && !good.contains(&node)
+    /// The turns on the way to a good end: each once, in the order of the nodes.
+    pub fn good_turns(&self, bounds: Bounds) -> Vec<usize> {
+        let ways = self.good_ends(bounds).into_iter().flat_map(|end| self.way(end)).filter(|&node| node != ROOT);
+        ways.collect::<BTreeSet<usize>>().into_iter().collect()
+    }
+
+    /// The turns beside a node of a good way, which are bad: said, not on a good way, with a low mean reward.
+    pub fn bad_beside(&self, node: usize, good: &[usize], bounds: Bounds) -> Vec<usize> {
+        let is_bad = |sibling: &usize| {
+            let Node { turn, q, .. } = &self.nodes[*sibling];
+            turn.is_some() && *q <= bounds.bad && !good.contains(sibling)
         };
-        let pairs = good.iter().filter_map(|&chosen| Some((chosen, self.nodes[chosen].parent?)));
-        pairs
-            .flat_map(|(chosen, parent)| {
-                self.nodes[parent].children.iter().map(move |&rejected| Pair { chosen, rejected })
-            })
-            .filter(|pair| is_bad(pair.rejected))
-            .collect()
+        let siblings = self.nodes[node].parent.map_or(&[][..], |parent| &self.nodes[parent].children);
+        siblings.iter().copied().filter(is_bad).collect()
     }
 }
 
@@ -265,25 +256,31 @@ mod tests {
         assert_eq!((tree.nodes[2].q, tree.nodes[4].visits), (1.0, 0));
     }
 
+    /// Each turn of a good way with the bad ones beside it.
+    fn pairs(tree: &Tree) -> Vec<(usize, Vec<usize>)> {
+        let good = tree.good_turns(BOUNDS);
+        good.iter().map(|&node| (node, tree.bad_beside(node, &good, BOUNDS))).collect()
+    }
+
     #[test]
-    fn pairs_are_of_turns_that_were_said_and_did_badly() {
+    fn bad_turns_were_said_and_lead_to_no_good_end() {
         let mut tree = seeded();
-        assert_eq!(tree.pairs(BOUNDS), [], "no sibling was said");
+        assert_eq!(pairs(&tree), [(1, vec![]), (2, vec![])], "no sibling was said");
         tree.nodes[3].turn = Some(turn(0, "x", Some("hm")));
         tree.nodes[4].turn = Some(turn(2, "y", Some("hm")));
         tree.nodes[4].q = 0.6;
         tree.nodes[5].turn = Some(turn(1, "z", None));
         tree.nodes[5].q = 0.5;
-        assert_eq!(tree.pairs(BOUNDS), [Pair { chosen: 1, rejected: 3 }, Pair { chosen: 2, rejected: 5 }]);
+        assert_eq!(pairs(&tree), [(1, vec![3]), (2, vec![5])]);
         tree.nodes[5].visits = 2;
         assert_eq!(tree.good_ends(BOUNDS), [2, 5]);
         assert_eq!(
-            tree.pairs(BOUNDS),
-            [Pair { chosen: 1, rejected: 3 }],
-            "a good end is not rejected; node 1 counts once"
+            pairs(&tree),
+            [(1, vec![3]), (2, vec![]), (5, vec![])],
+            "a good end is not rejected, and node 1 comes once"
         );
         tree.nodes[2].visits = 1;
         tree.nodes[5].q = 0.4;
-        assert_eq!(tree.pairs(BOUNDS), []);
+        assert_eq!(pairs(&tree), []);
     }
 }
