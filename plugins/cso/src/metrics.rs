@@ -81,7 +81,9 @@ impl Confusion {
                 p = before;
                 break;
             }
-            seen.iter().for_each(|&i| p[i] /= mean);
+            for &i in &seen {
+                p[i] /= mean;
+            }
             if seen.iter().all(|&i| (p[i] - before[i]).abs() < CHANGE) {
                 is_settled = true;
                 break;

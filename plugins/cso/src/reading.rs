@@ -3,8 +3,8 @@
 /// The number behind the last place of a name that has one, as in `"Name": 3`, `Name = 3` and `- **Name:** 3/4`; case does not count. None
 /// where it is out of range.
 pub fn number_behind(text: &str, name: &str, range: std::ops::RangeInclusive<f64>) -> Option<f64> {
-    let places = (0..text.len()).rev().filter(|&at| is_name_at(text, at, name));
-    let number = places.filter_map(|at| leading_number(&text[at + name.len()..])).next()?;
+    let mut places = (0..text.len()).rev().filter(|&at| is_name_at(text, at, name));
+    let number = places.find_map(|at| leading_number(&text[at + name.len()..]))?;
     range.contains(&number).then_some(number)
 }
 

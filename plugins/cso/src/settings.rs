@@ -66,6 +66,10 @@ pub enum Export {
 
 impl Settings {
     /// The settings, if they can work.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a request lacks a place, names are no names, or a limit is below its lesser one.
     pub fn checked(mut self) -> Result<Self, Error> {
         let needed = [
             ("rate-prompt", &self.rate_prompt, &["history", "strategies"][..]),

@@ -108,7 +108,9 @@ impl Tree {
         let strategy = there.map(|child| self.nodes[child].strategy);
         let mut priors = priors.to_vec();
         if let Some(strategy) = strategy.filter(|strategy| priors.iter().all(|(its, _)| its != strategy)) {
-            priors.iter_mut().for_each(|(_, prior)| *prior *= 0.9);
+            for (_, prior) in &mut priors {
+                *prior *= 0.9;
+            }
             priors.push((strategy, 0.1));
         }
         priors.sort_by_key(|(strategy, _)| *strategy);
