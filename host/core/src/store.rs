@@ -28,6 +28,10 @@ impl Store {
 
     /// Keeps one number per example. Of an id that comes twice the last number stays.
     pub fn write(&self, plugin: &str, name: &str, ids: &[u64], values: &[f64]) {
+        // A name without a number is not kept, so that what is kept can be counted.
+        if ids.is_empty() {
+            return;
+        }
         let mut plugins = self.lock();
         let numbers = plugins.0.entry(plugin.to_owned()).or_default().entry(name.to_owned()).or_default();
         numbers.extend(ids.iter().copied().zip(values.iter().copied()));
@@ -79,6 +83,8 @@ mod tests {
         assert_eq!(store.read("a", "u", &[5, 4, 3]), [Some(2.0), None, Some(0.5)]);
         assert_eq!((store.read("b", "u", &[5]), store.read("a", "v", &[5])), (vec![None], vec![None]));
         assert_eq!((store.count("a"), store.count("b")), (2, 0));
+        store.write("b", "v", &[], &[]);
+        assert!(!store.save().0.contains_key("b"), "a name alone is nothing");
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub struct Limits {
     pub verdicts: u64,
     /// Bytes of the state that the plugin keeps between calls. 16 MiB.
     pub state_bytes: usize,
-    /// Numbers that the plugin keeps by example, over the whole run. 16,777,216.
+    /// Numbers that the plugin keeps by example, over the whole run. 4,194,304.
     pub stored_numbers: usize,
 
     /// Log lines. 200.
@@ -110,7 +110,7 @@ impl Default for Limits {
             sequences: 1 << 20,
             verdicts: 1 << 20,
             state_bytes: 16 * MIB,
-            stored_numbers: 1 << 24,
+            stored_numbers: 1 << 22,
             log_lines: 200,
             log_line_bytes: 1_024,
             log_bytes: 65_536,

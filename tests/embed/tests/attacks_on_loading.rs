@@ -255,6 +255,8 @@ fn attack_26_a_plugin_reaches_nothing_but_what_it_is_granted() {
         "parameters",
         "random",
         "settings",
+        // Numbers by example, each plugin its own: bounded by `limits.stored-numbers`, and what is written is in the trace.
+        "store",
         "tensors",
         "types",
     ];
