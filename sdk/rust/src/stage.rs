@@ -31,7 +31,8 @@ pub trait Judge: Plugin {
 
 /// How good is this rollout?
 pub trait Reward: Plugin {
-    /// Returns one finite score per rollout, in order; higher is better; none where this reward does not apply. Called once per online step.
+    /// Returns one finite score per rollout, in order; higher is better; none where this reward does not apply. Called once or several times per
+    /// online step, each time with whole groups.
     ///
     /// # Errors
     ///

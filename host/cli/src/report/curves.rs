@@ -14,7 +14,7 @@ const MOST_CHARTS: usize = 40;
 /// Points by the name of a curve.
 type Curves = BTreeMap<String, Vec<(f64, f64)>>;
 
-/// Curves of training: the fixed ones first, then what plugins noted.
+/// Curves of training: the fixed ones first, then rewards and other numbers of rollouts, and what plugins noted.
 pub(crate) fn training(runs: &[&Run]) -> Html {
     let fixed = ["loss", "learning rate", "gradient norm", "tokens per second"];
     let found: Vec<[Curves; 2]> = runs.iter().map(|run| of_training(run)).collect();
@@ -89,7 +89,7 @@ pub(super) fn charts_of(charts: Vec<Html>, left_out: usize) -> Html {
     Html::all([Html::element("div", &[("class", "charts")], charts), Html::all(note)])
 }
 
-/// The fixed curves of the steps, and what plugins noted in them.
+/// The fixed curves of the steps, and what was sampled and noted in them.
 fn of_training(run: &Run) -> [Curves; 2] {
     let (mut fixed, mut noted) = (Curves::new(), Curves::new());
     for line in &run.trace.lines {
@@ -101,6 +101,9 @@ fn of_training(run: &Run) -> [Curves; 2] {
         add("gradient norm", record.grad_norm.into());
         if line.times.total > 0.0 {
             add("tokens per second", record.tokens as f64 / line.times.total);
+        }
+        for (name, value) in record.rollouts.iter().flat_map(|rollouts| &rollouts.numbers) {
+            noted.entry(format!("rollouts: {name}")).or_default().push((step, *value));
         }
         for (name, value) in means(&record.calls) {
             noted.entry(name).or_default().push((step, value));

@@ -13,7 +13,7 @@ use tunesmith_core::stage::{Batch, Credit, Objective, Port, Reward, checked_obje
 use tunesmith_core::tensors::{Binary, Op, Scalar, TensorId};
 use tunesmith_core::trace::{Record, verify};
 
-use crate::run::tests::{LORA, inputs_of, plan, run_with};
+use crate::run::tests::{LORA, example, inputs_of, plan, run_with};
 use crate::run::{resume, run};
 use crate::test_folder::chat_folder;
 
@@ -177,6 +177,22 @@ fn references_are_members_that_were_not_sampled() {
         .collect();
     let length = steps(&run)[0].rollouts.as_ref().expect("sampled").numbers["length"];
     assert!((length - sampled.iter().sum::<f64>() / sampled.len() as f64).abs() < 1e-9, "given ones do not count");
+}
+
+#[test]
+fn a_row_without_a_reference_is_named_before_any_work() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = plan(folder.path(), LORA, &tables(1, "references = true"));
+    let mut inputs = inputs_of(&chat_folder(), stages());
+    inputs.pool = Arc::new(vec![example(0, "q", Some("a")), example(1, "q", None)]);
+    let error = run(&plan, inputs, &mut ()).expect_err("a row has no completion").to_string();
+    assert!(error.contains("row 1 of `train`: has no completion"), "{error}");
+    assert!(!plan.output.exists());
+    // Without references a prompt is enough.
+    let plan = self::plan(folder.path(), LORA, &tables(1, ""));
+    let mut inputs = inputs_of(&chat_folder(), stages());
+    inputs.pool = Arc::new(vec![example(0, "q", None), example(1, "r", None)]);
+    run(&plan, inputs, &mut ()).expect("it runs");
 }
 
 /// Attaches each token's place in its completion, and gives it as its advantage.

@@ -1,6 +1,7 @@
 //! Everything that can be checked before the first forward pass.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tunesmith_core::data::{Example, Target, TrainingRow};
 use tunesmith_core::plan::Plan;
@@ -53,6 +54,9 @@ pub fn check_inputs(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunErro
     let is_curated = inputs.stages.curate.is_some();
     for example in inputs.pool.examples() {
         let example = example?;
+        if plan.rollout.as_ref().is_some_and(|rollout| rollout.references) && !is_curated {
+            check_reference(plan, &encoder, &example, inputs)?;
+        }
         let target = match target(&plan.data, &example) {
             _ if plan.rollout.is_some() => Target::Prompt,
             Some(target) => target,
@@ -73,6 +77,15 @@ pub fn check_inputs(plan: &Plan, inputs: &RunInputs) -> Result<Forecast, RunErro
         (steps, _) => Some(steps),
     };
     Ok(forecast)
+}
+
+/// That a row has a gold completion that can be a member of its group of rollouts.
+fn check_reference(plan: &Plan, encoder: &Encoder, example: &Arc<Example>, inputs: &RunInputs) -> Result<(), RunError> {
+    let completion = example.completion.clone().ok_or_else(|| no_completion(plan, example))?;
+    let target = Target::Completion(completion);
+    let row = TrainingRow { example: Arc::clone(example), target, provenance: String::new(), notes: Vec::new() };
+    let lengths = LengthRule { longest: inputs.model.config().max_positions, truncate: false };
+    encode(encoder, &row, lengths).map(|_| ()).map_err(|error| placed(error, inputs))
 }
 
 /// More extra parameters than the host allocates.

@@ -44,7 +44,7 @@ pub(crate) const LORA: &str = "adapter = { lora = { rank = 2, alpha = 4 } }";
 const SHORT: &str =
     "[train]\nsteps = 3\nbatch = 4\nmicro-batch = 2\nlearning-rate = 0.01\n[generate]\nmax-tokens = 6\n";
 
-fn example(id: u64, prompt: &str, completion: Option<&str>) -> Arc<Example> {
+pub(crate) fn example(id: u64, prompt: &str, completion: Option<&str>) -> Arc<Example> {
     Arc::new(Example {
         id,
         messages: vec![Message::user(prompt)],

@@ -210,7 +210,7 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Returns one finite score per rollout, in order; higher is better; none where this reward does not apply. Called once per online step.
+                    /// Returns one finite score per rollout, in order; higher is better; none where this reward does not apply. Called once or several times per online step, each time with whole groups.
                     #[allow(async_fn_in_trait)]
                     fn reward(
                         rollouts: &Rollouts,
