@@ -110,7 +110,7 @@ impl Parts<'_> {
         pairs
     }
 
-    /// How likely the policy is to write both sides of each pair, against texts that it draws itself, [P]. No gradient.
+    /// How likely the policy is to write both sides of each pair, against texts that it draws itself, `[P]`. No gradient.
     fn likelihood(&self, pairs: &Pairs) -> Result<Tensor, Error> {
         let aligned = (self.policy.detach() - self.batch.token_collisions()?) * &self.mask;
         let lengths = self.mask.sum_dim(1).maximum(&Tensor::full(1.0, &[1, 1]));

@@ -110,7 +110,7 @@ pub struct Numbers {
     pub lambda: f32,
 }
 
-/// One side of all pairs; every tensor is [P].
+/// One side of all pairs; every tensor is `[P]`.
 pub struct Side {
     /// The summed log-probabilities under the policy.
     pub policy: Tensor,
@@ -150,7 +150,7 @@ pub fn log_odds(x: &Tensor) -> Tensor {
     &x - (&x * -0.5).tanh().log() - x.softplus()
 }
 
-/// The cost of each pair, [P]; of the sorting losses, of each rank. `nll` is the chosen completions' negative log-likelihood per token, rank 0.
+/// The cost of each pair, `[P]`; of the sorting losses, of each rank. `nll` is the chosen completions' negative log-likelihood per token, rank 0.
 pub fn loss(loss: Loss, chosen: &Side, rejected: &Side, nll: &Tensor, numbers: Numbers) -> Tensor {
     let Numbers { beta, smoothing, tau, gamma, lambda } = numbers;
     let difference = || (&chosen.score - &rejected.score) * beta;
